@@ -1,0 +1,63 @@
+# What each target does is in its ## comment; `make` lists them.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+T ?= tests
+
+.PHONY: help demo run test interop soak bench simulate check lint format types layers clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/ready ## two nodes, real calls, one node killed, the bill written
+	$(BIN)/python -m tools.demo
+
+run: $(VENV)/ready ## the same pair, kept up until Ctrl-C
+	$(BIN)/python -m tools.run
+
+test: $(VENV)/ready ## the whole suite under trial (T=tests.sip for a part)
+	$(BIN)/python -m tools.run_tests $(T)
+
+interop: $(VENV)/ready ## clients that we did not write: sipp and sipsak
+	$(BIN)/python -m tools.interop
+
+soak: $(VENV)/ready ## long runs: the simulator for ten minutes
+	$(BIN)/python -m tests.simulation.run --minutes $${MINUTES:-10}
+
+bench: $(VENV)/ready ## the benchmarks (BENCH=parse for one)
+	$(BIN)/python -m tools.run_bench $(BENCH)
+
+check: lint types layers test ## all that a submission needs
+
+lint: $(VENV)/ready ## ruff: style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/ready ## put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/ready ## mypy --strict
+	$(BIN)/mypy sipxha tests tools bench
+
+layers: $(VENV)/ready ## arrows point down
+	$(BIN)/lint-imports
+
+clean: ## remove what the targets made
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .hypothesis .import_linter_cache _trial_temp*
+
+# Editable, with the plugin visible from every folder.
+$(VENV)/ready: setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  || { echo "sipxha needs Python 3.11 or newer (Debian: apt install python3-venv make)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo "Python's venv is missing (Debian: apt install python3-venv)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --config-settings editable_mode=compat --editable '.[dev]'
+	@touch $@
