@@ -1,0 +1,21 @@
+"""
+SIP messages and header values: syntax only, bytes in and bytes out.
+
+    - grammar: what the other modules share of RFC 3261 section 25, and the
+      two findings, L{MalformedField<sipxha.sip.grammar.MalformedField>} and
+      L{UnsafeValue<sipxha.sip.grammar.UnsafeValue>}
+    - names: long, compact and printed names of header fields
+    - params: an ordered C{;name=value} list
+    - uri, address, via, cseq, auth_fields: one kind of value each
+    - fields: the header lines of a message, as they came
+    - message: requests and responses, their answers, and what every element
+      must refuse
+    - parser: a datagram becomes a message
+    - framing: a byte stream becomes messages
+    - status, ids: reason phrases; branches, tags and Call-IDs from a mint
+    - hop: where messages go to and come from
+
+Text is C{str} decoded with C{("utf-8", "surrogateescape")}, so that every
+byte comes out as it went in; bodies are bytes.  Nothing here knows a
+transaction, a socket or a clock.
+"""

@@ -1,0 +1,98 @@
+"""
+Challenges and credentials: syntax only.
+
+WWW-Authenticate, Proxy-Authenticate, Authorization, Proxy-Authorization and
+Authentication-Info.  Computes no digest and judges nothing.  RFC 3261
+sections 20.7 and 20.44, RFC 7616 section 3.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from sipxha.sip.grammar import QUOTED, TOKEN, MalformedField, UnsafeValue, is_token, quote, unquote
+
+_SCHEME = re.compile(rf"[ \t]*+({TOKEN}++)[ \t]++")
+_PARAM = re.compile(rf"[ \t]*+({TOKEN}++)[ \t]*+=[ \t]*+({QUOTED}|[^\x00-\x20\x7f,\"]++)[ \t]*+(?:,|$)")
+
+# RFC 7616 sections 3.3 and 3.4: values that are sent without quotes.
+_BARE_IN_CHALLENGE = frozenset({"algorithm", "stale", "charset", "userhash"})
+_BARE_IN_CREDENTIALS = frozenset({"algorithm", "qop", "nc", "userhash", "username*"})
+
+
+def _parse(text: str) -> tuple[str, dict[str, str]]:
+    match = _SCHEME.match(text)
+    if match is None:
+        raise MalformedField("credentials", text)
+    params: dict[str, str] = {}
+    position = match.end()
+    length = len(text)
+    while position < length:
+        found = _PARAM.match(text, position)
+        if found is None or found[1].lower() in params:
+            raise MalformedField("credentials", text)
+        params[found[1].lower()] = unquote(found[2])
+        position = found.end()
+    if not params:
+        raise MalformedField("credentials", text)
+    return match[1], params
+
+
+def _print(scheme: str, params: dict[str, str], bare: frozenset[str]) -> str:
+    pieces = []
+    for name, value in params.items():
+        if name not in bare:
+            value = quote(value)
+        elif is_token(value) is None:
+            raise UnsafeValue(name, value)
+        pieces.append(f"{name}={value}")
+    return f"{scheme} {', '.join(pieces)}"
+
+
+class Challenge(NamedTuple):
+    """
+    What a server asks a client to prove.
+    """
+
+    scheme: str
+    """As sent, such as C{Digest}."""
+
+    params: dict[str, str]
+    """By lower-case name, in order, quotes taken off."""
+
+    @classmethod
+    def parse(cls, text: str) -> Challenge:
+        """
+        Read one challenge.
+
+        @raise MalformedField: If this is not one, or a name occurs twice.
+        """
+        return cls(*_parse(text))
+
+    def __str__(self) -> str:
+        return _print(self.scheme, self.params, _BARE_IN_CHALLENGE)
+
+
+class Credentials(NamedTuple):
+    """
+    What a client offers as proof.
+    """
+
+    scheme: str
+    """As sent, such as C{Digest}."""
+
+    params: dict[str, str]
+    """By lower-case name, in order, quotes taken off."""
+
+    @classmethod
+    def parse(cls, text: str) -> Credentials:
+        """
+        Read one set of credentials.
+
+        @raise MalformedField: If this is not one, or a name occurs twice.
+        """
+        return cls(*_parse(text))
+
+    def __str__(self) -> str:
+        return _print(self.scheme, self.params, _BARE_IN_CREDENTIALS)

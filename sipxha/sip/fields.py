@@ -1,0 +1,223 @@
+"""
+The header lines of a message: ordered, and exactly as they came.
+
+Finds, adds and removes rows by name and takes comma lists apart.  Does not
+know what any value means.  RFC 3261 section 7.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from sipxha.sip.grammar import UnsafeValue, cut_list, split_list, unfold
+from sipxha.sip.names import UNSPLIT, printed
+
+
+class Fields:
+    """
+    The header fields of one message.
+
+    Fields are called by their long names in lower case; compact forms are the
+    same fields.  A line that nobody changed leaves byte for byte.
+    """
+
+    __slots__ = ("_keys", "_lines", "_measured", "_typed")
+
+    _keys: list[str]
+    # The canonical names, in step with the lines.
+    _lines: list[str]
+    # "Name: value" as sent, folds included, without the last CRLF.
+    _typed: dict[str, Any]
+    # What was read from the lines; only immutable values, for copies share them.
+    _measured: bool
+    # Whether Content-Length is known to be there and right.
+
+    def __init__(self, fields: Iterable[tuple[str, str]] = ()) -> None:
+        self._keys = []
+        self._lines = []
+        self._typed = {}
+        self._measured = False
+        for name, value in fields:
+            self._append(name, value)
+
+    def has(self, name: str) -> bool:
+        """
+        Whether there is such a field.
+        """
+        return name in self._keys
+
+    def count(self, name: str) -> int:
+        """
+        How many rows there are of a name.
+        """
+        return self._keys.count(name)
+
+    def get(self, name: str) -> str | None:
+        """
+        The value of the first row, unfolded and stripped.
+        """
+        keys = self._keys
+        return _value(self._lines[keys.index(name)]) if name in keys else None
+
+    def rows(self, name: str) -> list[str]:
+        """
+        The values of all rows, unfolded and stripped.
+        """
+        return [_value(line) for key, line in zip(self._keys, self._lines, strict=True) if key == name]
+
+    def values(self, name: str) -> list[str]:
+        """
+        The values of all rows, comma lists taken apart; challenges and
+        credentials are never taken apart (7.3.1).
+        """
+        rows = self.rows(name)
+        if name in UNSPLIT:
+            return rows
+        return [value for row in rows if row for value in split_list(name, row)]
+
+    def set(self, name: str, value: str) -> None:
+        """
+        Make this the only row of its name, where the first one stood or else
+        at the end.
+        """
+        key, spelling = printed(name)
+        line = field_line(spelling, value)
+        if key not in self._keys:
+            self._insert(len(self._keys), key, line)
+            return
+        index = self._keys.index(key)
+        if self._keys.count(key) > 1:
+            self.remove(key)
+            self._insert(index, key, line)
+        else:
+            self._lines[index] = line
+            self._changed(key)
+
+    def add(self, name: str, value: str) -> None:
+        """
+        Add a row after the last one of its name, or else at the end.
+        """
+        key, spelling = printed(name)
+        keys = self._keys
+        index = len(keys) - keys[::-1].index(key) if key in keys else len(keys)
+        self._insert(index, key, field_line(spelling, value))
+
+    def prepend(self, name: str, value: str) -> None:
+        """
+        Add a row before the first one of its name, or else at the top.
+        """
+        key, spelling = printed(name)
+        keys = self._keys
+        index = keys.index(key) if key in keys else 0
+        self._insert(index, key, field_line(spelling, value))
+
+    def remove(self, name: str) -> None:
+        """
+        Remove all rows of a name, however they are spelled.
+        """
+        keys, lines = self._keys, self._lines
+        while name in keys:
+            index = keys.index(name)
+            del keys[index], lines[index]
+        self._changed(name)
+
+    def pop_first(self, name: str) -> str | None:
+        """
+        Take off the first value, out of a comma list if need be.
+
+        @return: That value, or L{None} if there is none.
+        """
+        keys = self._keys
+        if name not in keys:
+            return None
+        index = keys.index(name)
+        spelling, first, rest = self._cut(index)
+        if rest is None:
+            del keys[index], self._lines[index]
+        else:
+            self._lines[index] = f"{spelling}: {rest}"
+        self._changed(name)
+        return first
+
+    def replace_first(self, name: str, value: str) -> None:
+        """
+        Put another value in place of the first one, leaving the rest of a
+        comma list; there must be one.
+        """
+        index = self._keys.index(name)
+        spelling, _, rest = self._cut(index)
+        self._lines[index] = (
+            field_line(spelling, value) if rest is None else f"{field_line(spelling, value)}, {rest}"
+        )
+        self._changed(name)
+
+    def extend_first(self, name: str, text: str) -> None:
+        """
+        Put text behind the first row, which else stays byte for byte; there
+        must be one.
+        """
+        index = self._keys.index(name)
+        self._lines[index] = self._lines[index].rstrip(" \t\r\n") + safe(name, text)
+        self._changed(name)
+
+    def append_rows(self, names: Collection[str], other: Fields) -> None:
+        """
+        Add at the end the rows of these names that another message has, in
+        its order and byte for byte.
+        """
+        for key, line in zip(other._keys, other._lines, strict=True):
+            if key in names:
+                self._keys.append(key)
+                self._lines.append(line)
+                self._changed(key)
+
+    def _cut(self, index: int) -> tuple[str, str, str | None]:
+        line = self._lines[index]
+        colon = line.index(":")
+        spelling, value = line[:colon], _value(line)
+        if "," not in value:
+            return spelling, value, None
+        first, end = cut_list(self._keys[index], value)
+        return spelling, first, value[end:].lstrip(" \t") if end < len(value) else None
+
+    def _insert(self, index: int, key: str, line: str) -> None:
+        self._keys.insert(index, key)
+        self._lines.insert(index, line)
+        self._changed(key)
+
+    def _changed(self, name: str) -> None:
+        typed = self._typed
+        typed.pop(name, None)
+        if name == "via":
+            typed.pop("top via", None)
+        elif name == "content-length":
+            self._measured = False
+
+    def _append(self, name: str, value: str) -> None:
+        key, spelling = printed(name)
+        self._keys.append(key)
+        self._lines.append(field_line(spelling, value))
+
+
+def _value(line: str) -> str:
+    value = line[line.index(":") + 1 :].strip(" \t\r\n")
+    return unfold(value) if "\n" in value else value
+
+
+def field_line(spelling: str, value: str) -> str:
+    """
+    One header line, without CRLF.
+    """
+    return f"{spelling}: {safe(spelling, value)}"
+
+
+def safe(name: str, value: str) -> str:
+    """
+    The value, if it cannot end the line that it stands in.
+
+    @raise UnsafeValue: If it holds CR, LF or NUL.
+    """
+    if "\r" in value or "\n" in value or "\0" in value:
+        raise UnsafeValue(name, value)
+    return value

@@ -1,0 +1,485 @@
+"""
+Requests and responses.
+
+A message is a start line, an ordered list of header lines exactly as they
+came, and a body.  Values are read when asked for and cached; a line that
+nobody changed leaves byte for byte.  Parsing is in L{sipxha.sip.parser};
+what a message means is for the layers above.
+
+RFC 3261 sections 7, 8.1, 8.2.6, 16.3 and 20.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Self
+
+from sipxha.errors import RemoteError
+from sipxha.sip.address import Address
+from sipxha.sip.cseq import CSeq
+from sipxha.sip.fields import Fields, safe
+from sipxha.sip.grammar import MAX_VALUES, MalformedField, UnsafeValue, cut_list, is_token
+from sipxha.sip.ids import MAGIC_COOKIE
+from sipxha.sip.names import SINGLE, printed
+from sipxha.sip.status import REASONS
+from sipxha.sip.uri import Uri
+from sipxha.sip.via import Via
+
+_METHODS = "ACK BYE CANCEL INFO INVITE MESSAGE NOTIFY OPTIONS PRACK PUBLISH REFER REGISTER SUBSCRIBE UPDATE"
+METHODS = frozenset(_METHODS.split())
+"""The methods of RFC 3261 and its extensions; proxies pass others too."""
+
+MAX_ID = 256
+"""The most characters of a Call-ID, a tag or a branch."""
+
+DEFAULT_EXPIRES = 3600
+"""What an Expires that cannot be read is taken for (10.2.1.1, 20.19)."""
+
+
+class MalformedMessage(RemoteError):
+    """
+    Something arrived that is not a message which we can handle.
+
+    @ivar status: What to answer, where an answer is possible.
+    @ivar reason: What is wrong, in words that fit a status line.
+    @ivar request: The request as far as it could be read, its top Via at
+        least; L{None} where nothing can be answered.
+    """
+
+    def __init__(self, status: int, reason: str, request: Request | None = None) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+        self.request = request
+
+
+class Message(Fields):
+    """
+    What requests and responses have in common.
+    """
+
+    __slots__ = ("_body",)
+
+    _body: bytes
+
+    def __init__(self, fields: Iterable[tuple[str, str]], body: bytes) -> None:
+        super().__init__(fields)
+        self._body = body
+
+    def _take_lines(self, keys: list[str], lines: list[str]) -> None:
+        self._keys = keys
+        self._lines = lines
+        self._typed = {}
+        self._measured = False
+        self._body = b""
+
+    def take_body(self, body: bytes, measured: bool) -> None:
+        """
+        Add what followed the lines; for the parser.
+
+        @param measured: Whether Content-Length is there and says the same.
+        """
+        self._body = body
+        self._measured = measured
+
+    def _start(self) -> str:
+        raise NotImplementedError
+
+    @property
+    def via(self) -> Via:
+        """
+        The top Via.
+        """
+        held: Via | None = self._typed.get("top via")
+        if held is None:
+            value = self.get("via") or ""
+            if "," in value:
+                value, _ = cut_list("via", value)
+            held = self._typed["top via"] = _read("via", value, Via.parse)
+        return held
+
+    @property
+    def vias(self) -> list[Via]:
+        """
+        All Via values, the top one first.
+        """
+        held: tuple[Via, ...] | None = self._typed.get("via")
+        if held is None:
+            held = self._read_all("via", Via.parse)
+        return list(held)
+
+    @property
+    def from_(self) -> Address:
+        """
+        Who asks (20.20).
+        """
+        held: Address | None = self._typed.get("from")
+        if held is None:
+            held = self._typed["from"] = _read("from", self.get("from"), Address.parse)
+        return held
+
+    @property
+    def to(self) -> Address:
+        """
+        Who was meant at first (20.39).
+        """
+        held: Address | None = self._typed.get("to")
+        if held is None:
+            held = self._typed["to"] = _read("to", self.get("to"), Address.parse)
+        return held
+
+    @property
+    def call_id(self) -> str:
+        """
+        The Call-ID (20.8).
+        """
+        held: str | None = self._typed.get("call-id")
+        if held is None:
+            held = self.get("call-id")
+            if not held or len(held) > MAX_ID or not (held.isascii() and held.isprintable()) or " " in held:
+                raise MalformedField("call-id", held or "")
+            self._typed["call-id"] = held
+        return held
+
+    @property
+    def cseq(self) -> CSeq:
+        """
+        The sequence number and its method.
+        """
+        held: CSeq | None = self._typed.get("cseq")
+        if held is None:
+            held = self._typed["cseq"] = _read("cseq", self.get("cseq"), CSeq.parse)
+        return held
+
+    @property
+    def contacts(self) -> list[Address]:
+        """
+        All Contact addresses; the star is not one.
+        """
+        held: tuple[Address, ...] | None = self._typed.get("contact")
+        if held is None:
+            held = self._read_all("contact", Address.parse, "*")
+        return list(held)
+
+    @property
+    def is_star_contact(self) -> bool:
+        """
+        Whether a Contact is C{*}; others beside it are in L{contacts}.
+        """
+        rows = self.rows("contact")
+        return "*" in rows or (any("*" in row for row in rows) and "*" in self.values("contact"))
+
+    @property
+    def routes(self) -> list[Address]:
+        """
+        All Route addresses, the next hop first.
+        """
+        held: tuple[Address, ...] | None = self._typed.get("route")
+        if held is None:
+            held = self._read_all("route", Address.parse)
+        return list(held)
+
+    @property
+    def record_routes(self) -> list[Address]:
+        """
+        All Record-Route addresses, the last proxy first.
+        """
+        held: tuple[Address, ...] | None = self._typed.get("record-route")
+        if held is None:
+            held = self._read_all("record-route", Address.parse)
+        return list(held)
+
+    @property
+    def max_forwards(self) -> int | None:
+        """
+        How many more proxies may pass this on; L{None} if it does not say.
+        """
+        value = self.get("max-forwards")
+        if value is None:
+            return None
+        number = _number(value)
+        if number is None or number > 255:
+            raise MalformedField("max-forwards", value)
+        return number
+
+    @property
+    def expires(self) -> int | None:
+        """
+        The seconds of the Expires field; what cannot be read, or is over
+        2**32-1, counts as L{DEFAULT_EXPIRES}.
+        """
+        value = self.get("expires")
+        if value is None:
+            return None
+        number = _number(value)
+        return DEFAULT_EXPIRES if number is None or number >= 2**32 else number
+
+    @property
+    def body(self) -> bytes:
+        """
+        The body, never looked into.  Setting it sets Content-Length.
+        """
+        return self._body
+
+    @body.setter
+    def body(self, body: bytes) -> None:
+        self._body = body
+        self._measured = False
+
+    def _read_all(self, name: str, parse: Any, skip: str = "") -> tuple[Any, ...]:
+        values = self.values(name)
+        if len(values) > MAX_VALUES:
+            raise MalformedField(name, f"{len(values)} values")
+        held = self._typed[name] = tuple([_read(name, value, parse) for value in values if value != skip])
+        return held
+
+    def encode(self) -> bytes:
+        """
+        The message as bytes, with a Content-Length that is right.
+        """
+        if not self._measured:
+            length = self.get("content-length")
+            if length is None or _number(length) != len(self._body) or self.count("content-length") > 1:
+                self.set("content-length", str(len(self._body)))
+            self._measured = True
+        head = f"{self._start()}\r\n{_CRLF.join(self._lines)}\r\n\r\n"
+        return head.encode("utf-8", "surrogateescape") + self._body
+
+    def _copy_to(self, copy: Self) -> Self:
+        copy._keys = self._keys[:]
+        copy._lines = self._lines[:]
+        copy._typed = self._typed.copy()
+        copy._measured = self._measured
+        copy._body = self._body
+        return copy
+
+
+class Request(Message):
+    """
+    A request.
+    """
+
+    __slots__ = ("_method", "_uri")
+
+    def __init__(
+        self, method: str, uri: str, fields: Iterable[tuple[str, str]] = (), body: bytes = b""
+    ) -> None:
+        if is_token(method) is None:
+            raise UnsafeValue("method", method)
+        super().__init__(fields, body)
+        self._method = method
+        self.uri = uri
+
+    @classmethod
+    def of_lines(cls, method: str, uri: str, keys: list[str], lines: list[str]) -> Request:
+        """
+        Wrap what the parser has already looked at.
+
+        @param keys: The canonical names of C{lines}.
+        @param lines: Header lines without their last CRLF; kept, not copied.
+        """
+        request = cls.__new__(cls)
+        request._take_lines(keys, lines)
+        request._method = method
+        request._uri = uri
+        return request
+
+    @property
+    def method(self) -> str:
+        """
+        The method, case and all.
+        """
+        return self._method
+
+    @property
+    def uri(self) -> str:
+        """
+        The Request-URI as text; settable.
+        """
+        return self._uri
+
+    @uri.setter
+    def uri(self, uri: str) -> None:
+        if not uri or not uri.isprintable() or " " in uri:
+            raise UnsafeValue("request-uri", uri)
+        self._uri = uri
+        self._typed.pop("request-uri", None)
+
+    @property
+    def request_uri(self) -> Uri:
+        """
+        The Request-URI.
+        """
+        held: Uri | None = self._typed.get("request-uri")
+        if held is None:
+            held = self._typed["request-uri"] = _read("request-uri", self._uri, Uri.parse)
+        return held
+
+    def copy(self) -> Request:
+        """
+        An independent copy; cheap.
+        """
+        copy = self._copy_to(Request.__new__(Request))
+        copy._method = self._method
+        copy._uri = self._uri
+        return copy
+
+    def _start(self) -> str:
+        return f"{self._method} {self._uri} SIP/2.0"
+
+    def __repr__(self) -> str:
+        return f"<Request {self._method} {self._uri} {self.get('call-id')}>"
+
+
+class Response(Message):
+    """
+    A response.
+    """
+
+    __slots__ = ("_reason", "_status")
+
+    def __init__(
+        self, status: int, reason: str, fields: Iterable[tuple[str, str]] = (), body: bytes = b""
+    ) -> None:
+        if not 100 <= status <= 699:
+            raise UnsafeValue("status", str(status))
+        super().__init__(fields, body)
+        self._status = status
+        self._reason = safe("reason", reason)
+
+    @classmethod
+    def of_lines(cls, status: int, reason: str, keys: list[str], lines: list[str]) -> Response:
+        """
+        Wrap what the parser has already looked at, as L{Request.of_lines}.
+        """
+        response = cls.__new__(cls)
+        response._take_lines(keys, lines)
+        response._status = status
+        response._reason = reason
+        return response
+
+    @property
+    def status(self) -> int:
+        """
+        The status code, 100 to 699.
+        """
+        return self._status
+
+    @property
+    def reason(self) -> str:
+        """
+        The reason phrase, which may be empty.
+        """
+        return self._reason
+
+    def copy(self) -> Response:
+        """
+        An independent copy; cheap.
+        """
+        copy = self._copy_to(Response.__new__(Response))
+        copy._status = self._status
+        copy._reason = self._reason
+        return copy
+
+    def _start(self) -> str:
+        return f"SIP/2.0 {self._status} {self._reason}"
+
+    def __repr__(self) -> str:
+        return f"<Response {self._status} {self._reason} {self.get('call-id')}>"
+
+
+_CRLF = "\r\n"
+_COPIED = frozenset({"via", "from", "to", "call-id", "cseq"})
+_COPIED_TO_100 = _COPIED | {"timestamp"}
+
+
+def response_to(
+    request: Request,
+    status: int,
+    reason: str | None = None,
+    *,
+    to_tag: str | None = None,
+    fields: Iterable[tuple[str, str]] = (),
+) -> Response:
+    """
+    The answer to a request, with the fields that 8.2.6 wants copied.
+
+    @param reason: The usual phrase if left out.
+    @param to_tag: Put on a To that has none, except in a 100.
+    @param fields: What else the answer says.
+    """
+    response = Response(status, REASONS.get(status, "") if reason is None else reason)
+    response.append_rows(_COPIED if status != 100 else _COPIED_TO_100, request)
+    if to_tag is not None and status != 100 and _lacks_tag(request):
+        response.extend_first("to", f";tag={to_tag}")
+    for name, value in fields:
+        response.add(name, value)
+    return response
+
+
+def _lacks_tag(request: Request) -> bool:
+    try:
+        return request.to.tag is None
+    except MalformedField:
+        # A To that nobody can read goes back as it came.
+        return False
+
+
+def check(message: Message) -> None:
+    """
+    Refuse what no element may handle, proxy or not (8.1.1, 8.2.2, 16.3).
+
+    Looks at what every element needs: the top Via, From, To, Call-ID, CSeq,
+    Max-Forwards and the Request-URI.  Everything else is for those who use
+    it.  A refused response is to be dropped.
+
+    @raise MalformedMessage: With the status to answer a request with.
+    """
+    request = message if isinstance(message, Request) else None
+    try:
+        branch = message.via.branch
+    except MalformedField as found:
+        raise MalformedMessage(400, "Bad Via") from found
+    if branch is not None and (branch in ("", MAGIC_COOKIE) or len(branch) > MAX_ID):
+        raise MalformedMessage(400, "Bad Via Branch", request)
+    for name in SINGLE:
+        if message.count(name) > 1:
+            raise MalformedMessage(400, f"Repeated {printed(name)[1]}", request)
+    try:
+        sender, recipient = message.from_.tag, message.to.tag
+        if sender is not None and not 0 < len(sender) <= MAX_ID:
+            raise MalformedField("from", sender)
+        if recipient is not None and not 0 < len(recipient) <= MAX_ID:
+            raise MalformedField("to", recipient)
+        message.call_id  # noqa: B018  (reading is the check)
+        cseq = message.cseq
+        message.max_forwards  # noqa: B018
+        if request is not None:
+            uri = request.request_uri
+    except MalformedField as found:
+        spelling = "Request-URI" if found.name == "request-uri" else printed(found.name)[1]
+        missing = found.name != "request-uri" and not message.has(found.name)
+        raise MalformedMessage(400, f"{'Missing' if missing else 'Bad'} {spelling}", request) from found
+    if request is None:
+        return
+    if cseq.method != request.method:
+        raise MalformedMessage(
+            400 if request.method in METHODS else 501, "CSeq Does Not Match Method", request
+        )
+    if not uri.host:
+        raise MalformedMessage(416, REASONS[416], request)
+    if uri.headers:
+        # They would have to become header fields of somebody else's making.
+        raise MalformedMessage(400, "Headers In Request-URI", request)
+
+
+def _number(text: str) -> int | None:
+    digits = text.lstrip("0") or text[-1:]
+    return int(digits) if len(digits) <= 10 and digits.isdecimal() and digits.isascii() else None
+
+
+def _read(name: str, value: str | None, parse: Any) -> Any:
+    try:
+        return parse(value or "")
+    except MalformedField as found:
+        raise MalformedField(name, value or "") from found

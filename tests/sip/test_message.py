@@ -1,0 +1,423 @@
+"""
+Tests for L{sipxha.sip.message}.
+"""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from sipxha.sip.cseq import CSeq
+from sipxha.sip.grammar import MalformedField, UnsafeValue
+from sipxha.sip.message import MalformedMessage, Request, Response, check, response_to
+from sipxha.sip.parser import parse_message
+from tests.sip.samples import a_request, datagram
+
+
+class ValueTests(SynchronousTestCase):
+    """
+    Tests for values that are read on demand.
+    """
+
+    def test_every_kind_of_value_is_read(self) -> None:
+        """
+        The fields that route a message.
+        """
+        message = a_request(
+            "Via: SIP/2.0/TCP b, SIP/2.0/UDP c",
+            "Route: <sip:r1;lr>, <sip:r2;lr>",
+            "Record-Route: <sip:rr;lr>",
+            "Contact: <sip:c1>, sip:c2;q=0.1",
+            "Expires: 60",
+        )
+        self.assertEqual(message.via.branch, "z9hG4bK-1")
+        self.assertEqual([via.host for via in message.vias], ["192.0.2.1", "b", "c"])
+        self.assertEqual((message.from_.tag, message.to.tag), ("a", None))
+        self.assertEqual((message.call_id, message.cseq), ("call-1", CSeq(1, "OPTIONS")))
+        self.assertEqual([route.uri.host for route in message.routes], ["r1", "r2"])
+        self.assertEqual([route.uri.host for route in message.record_routes], ["rr"])
+        self.assertEqual([contact.params.get("q") for contact in message.contacts], [None, "0.1"])
+        self.assertEqual((message.max_forwards, message.expires), (70, 60))
+        self.assertEqual(message.request_uri.user, "bob")
+        self.assertFalse(message.is_star_contact)
+
+    def test_a_value_follows_its_field(self) -> None:
+        """
+        However the field is changed.
+        """
+        message = a_request("Route: <sip:r1>, <sip:r2>")
+        for read in (lambda: message.via, lambda: message.vias, lambda: message.routes, lambda: message.to):
+            read()
+        message.prepend("via", "SIP/2.0/TCP new")
+        self.assertEqual((message.via.host, len(message.vias)), ("new", 2))
+        message.replace_first("via", "SIP/2.0/TCP newer")
+        self.assertEqual((message.via.host, message.vias[0].host), ("newer", "newer"))
+        message.pop_first("via")
+        self.assertEqual(message.via.host, "192.0.2.1")
+        message.pop_first("route")
+        self.assertEqual([route.uri.host for route in message.routes], ["r2"])
+        message.set("t", "<sip:x@y>;tag=1")
+        self.assertEqual(message.to.tag, "1")
+        message.uri = "sip:new@z"
+        self.assertEqual(message.request_uri.host, "z")
+
+    def test_a_list_that_was_handed_out_is_the_callers(self) -> None:
+        """
+        Changing it changes no message.
+        """
+        message = a_request("Route: <sip:r1>")
+        message.routes.clear()
+        message.vias.clear()
+        self.assertEqual((len(message.routes), len(message.vias)), (1, 1))
+
+    def test_the_star_is_no_address(self) -> None:
+        """
+        Those beside it are still seen, so that they can be refused (R11).
+        """
+        self.assertTrue(a_request("Contact: *").is_star_contact)
+        self.assertEqual(a_request("Contact: *").contacts, [])
+        both = a_request("Contact: *, <sip:a>", "Contact: sip:b")
+        self.assertTrue(both.is_star_contact)
+        self.assertEqual([contact.uri.host for contact in both.contacts], ["a", "b"])
+        self.assertFalse(a_request("Contact: <sip:*72@a>, <sip:b>").is_star_contact)
+
+    def test_M11_an_expires_that_cannot_be_read_is_an_hour(self) -> None:
+        """
+        RFC 3261 section 20.19.
+        """
+        for text, seconds in (
+            ("0", 0),
+            ("007", 7),
+            ("4294967295", 4294967295),
+            ("4294967296", 3600),
+            ("9" * 5000, 3600),
+            ("-1", 3600),
+            ("soon", 3600),
+            ("", 3600),
+            ("\u0663", 3600),
+        ):
+            self.assertEqual(a_request(f"Expires: {text}").expires, seconds)
+        self.assertIsNone(a_request().expires)
+
+    def test_max_forwards_is_one_byte(self) -> None:
+        """
+        RFC 3261 section 20.22.
+        """
+        for text in ("256", "-1", "x", ""):
+            with self.assertRaises(MalformedField):
+                _ = a_request(f"Max-Forwards: {text}", without="Max-Forwards").max_forwards
+        self.assertEqual(a_request("Max-Forwards: 0068", without="Max-Forwards").max_forwards, 68)
+        self.assertIsNone(a_request(without="Max-Forwards").max_forwards)
+
+    def test_a_bad_value_is_found_each_time_and_names_its_field(self) -> None:
+        """
+        Nothing bad is remembered as good.
+        """
+        message = a_request("To: <sip:a", "Call-ID: a b", "Route: junk", 'Via: "', without="To")
+        message.remove("call-id")
+        message.add("call-id", "a b")
+        for _ in range(2):
+            for name, read in (
+                ("to", lambda: message.to),
+                ("call-id", lambda: message.call_id),
+                ("route", lambda: message.routes),
+                ("via", lambda: message.vias),
+                ("cseq", lambda: Request("X", "sip:a").cseq),
+                ("via", lambda: Request("X", "sip:a").via),
+            ):
+                with self.assertRaises(MalformedField) as raised:
+                    read()
+                self.assertEqual(raised.exception.name, name)
+
+    def test_there_are_limits_to_every_list(self) -> None:
+        """
+        32 values each (standards.md D.4).
+        """
+        message = a_request("Route: " + ", ".join(["<sip:r>"] * 32))
+        self.assertEqual(len(message.routes), 32)
+        message.add("route", "<sip:r>")
+        with self.assertRaises(MalformedField):
+            _ = message.routes
+
+
+class EncodeTests(SynchronousTestCase):
+    """
+    Tests for printing and copying.
+    """
+
+    def test_a_message_can_be_built(self) -> None:
+        """
+        Names are spelled as usual and Content-Length is right.
+        """
+        request = Request("INVITE", "sip:a@b", [("via", "SIP/2.0/UDP h"), ("call-id", "1")], b"body")
+        self.assertEqual(
+            request.encode(),
+            b"INVITE sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP h\r\nCall-ID: 1\r\nContent-Length: 4\r\n\r\nbody",
+        )
+        response = Response(486, "Busy Here", [("Call-ID", "1")])
+        self.assertEqual(
+            response.encode(), b"SIP/2.0 486 Busy Here\r\nCall-ID: 1\r\nContent-Length: 0\r\n\r\n"
+        )
+
+    def test_P17_content_length_follows_the_body(self) -> None:
+        """
+        A wrong one is corrected, whoever wrote it.
+        """
+        message = a_request("l: 0")
+        message.body = b"abc"
+        self.assertTrue(message.encode().endswith(b"\r\nContent-Length: 3\r\n\r\nabc"))
+        message.set("content-length", "99")
+        self.assertTrue(message.encode().endswith(b"\r\nContent-Length: 3\r\n\r\nabc"))
+        message.add("content-length", "3")
+        self.assertEqual(message.encode().count(b"Content-Length"), 1)
+
+    def test_a_right_content_length_stays_as_it_is(self) -> None:
+        """
+        Spelling and all.
+        """
+        data = datagram("l : 0003", body=b"abc")
+        self.assertEqual(parse_message(data).encode(), data)
+
+    def test_M28_a_body_is_bytes(self) -> None:
+        """
+        No byte of it is touched.
+        """
+        body = bytes(range(256)) + b"\r\n\r\n\0"
+        data = datagram(f"Content-Length: {len(body)}", body=body)
+        self.assertEqual(parse_message(data).body, body)
+        self.assertEqual(parse_message(data).encode(), data)
+
+    def test_a_copy_is_independent(self) -> None:
+        """
+        In both directions.
+        """
+        message = a_request("Route: <sip:r>")
+        _ = message.routes
+        copy = message.copy()
+        copy.pop_first("route")
+        copy.uri = "sip:other"
+        copy.body = b"x"
+        message.set("to", "<sip:changed>")
+        self.assertEqual((len(message.routes), len(copy.routes)), (1, 0))
+        self.assertEqual((message.uri, message.body), ("sip:bob@example.com", b""))
+        self.assertEqual(str(copy.to), "<sip:bob@example.com>")
+        answer = response_to(message, 200)
+        other = answer.copy()
+        other.remove("via")
+        self.assertEqual((other.status, other.reason, answer.has("via")), (200, "OK", True))
+
+    def test_M29_no_start_line_can_be_broken(self) -> None:
+        """
+        Nor one be made that means something else.
+        """
+        for method, uri in (
+            ("IN VITE", "sip:a"),
+            ("", "sip:a"),
+            ("X", "sip:a b"),
+            ("X", "sip:a\r\nY: z"),
+            ("X", ""),
+        ):
+            with self.assertRaises(UnsafeValue):
+                Request(method, uri)
+        with self.assertRaises(UnsafeValue):
+            a_request().uri = "sip:a SIP/2.0\r\n"
+        for status, reason in ((99, "x"), (700, "x"), (200, "OK\r\nX: y"), (200, "\0")):
+            with self.assertRaises(UnsafeValue):
+                Response(status, reason)
+
+    def test_it_shows_what_it_is(self) -> None:
+        """
+        In a log line or a failed test.
+        """
+        self.assertEqual(repr(a_request()), "<Request OPTIONS sip:bob@example.com call-1>")
+        self.assertEqual(repr(response_to(a_request(), 404)), "<Response 404 Not Found call-1>")
+
+
+class ResponseToTests(SynchronousTestCase):
+    """
+    Tests for L{response_to}.
+    """
+
+    def test_M20_what_names_the_request_is_copied(self) -> None:
+        """
+        Byte for byte, Vias in order.
+        """
+        request = a_request("v:SIP/2.0/TCP x\r\n ;branch=z9hG4bKq", "Subject: no")
+        self.assertEqual(
+            response_to(
+                request, 200, to_tag="t", fields=[("Contact", "<sip:a>"), ("contact", "<sip:b>")]
+            ).encode(),
+            b"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK-1\r\n"
+            b"From: <sip:alice@example.com>;tag=a\r\nTo: <sip:bob@example.com>;tag=t\r\nCall-ID: call-1\r\n"
+            b"CSeq: 1 OPTIONS\r\nv:SIP/2.0/TCP x\r\n ;branch=z9hG4bKq\r\n"
+            b"Contact: <sip:a>\r\nContact: <sip:b>\r\nContent-Length: 0\r\n\r\n",
+        )
+
+    def test_M20_a_tag_is_added_once_and_never_to_a_100(self) -> None:
+        """
+        A tag that is there stays.
+        """
+        self.assertEqual(response_to(a_request(), 180, to_tag="t").to.tag, "t")
+        self.assertIsNone(response_to(a_request(), 100, to_tag="t").to.tag)
+        self.assertIsNone(response_to(a_request(), 180).to.tag)
+        tagged = a_request("To: sip:bob@b;tag=old", without="To")
+        self.assertEqual(response_to(tagged, 180, to_tag="t").rows("to"), ["sip:bob@b;tag=old"])
+        bare = a_request("To: sip:bob@b", without="To")
+        self.assertEqual(response_to(bare, 180, to_tag="t").to.tag, "t")
+
+    def test_a_to_that_nobody_can_read_goes_back_as_it_came(self) -> None:
+        """
+        So that the sender recognises it.
+        """
+        for lines in (["To: <sip:a"], []):
+            answer = response_to(a_request(*lines, without="To"), 400, to_tag="t")
+            self.assertEqual(answer.rows("to"), [line[4:] for line in lines])
+
+    def test_a_to_leaves_byte_for_byte_before_its_new_tag(self) -> None:
+        """
+        Even with an escaped NUL, which no value of ours could have.
+        """
+        request = a_request('t:"\\\0"\r\n  <sip:b> ', without="To")
+        self.assertIn(b'\r\nt:"\\\0"\r\n  <sip:b>;tag=t\r\n', response_to(request, 180, to_tag="t").encode())
+        with self.assertRaises(UnsafeValue):
+            response_to(request, 180, to_tag="t\r\nEvil: 1")
+
+    def test_M21_a_100_copies_the_timestamp(self) -> None:
+        """
+        Others do not.
+        """
+        self.assertEqual(response_to(a_request("Timestamp: 54"), 100).get("timestamp"), "54")
+        self.assertFalse(response_to(a_request("Timestamp: 54"), 200).has("timestamp"))
+
+    def test_the_phrase_can_be_chosen(self) -> None:
+        """
+        Unknown codes have none.
+        """
+        self.assertEqual(response_to(a_request(), 403, "Not For You").reason, "Not For You")
+        self.assertEqual(response_to(a_request(), 499).reason, "")
+
+
+class CheckTests(SynchronousTestCase):
+    """
+    Tests for L{check}.
+    """
+
+    def refusal(
+        self, *lines: str, start: str = "OPTIONS sip:bob@example.com SIP/2.0", without: str = ""
+    ) -> tuple[int, str]:
+        with self.assertRaises(MalformedMessage) as raised:
+            check(a_request(*lines, start=start, without=without))
+        self.assertIsNotNone(raised.exception.request)
+        return raised.exception.status, raised.exception.reason
+
+    def test_a_good_request_passes(self) -> None:
+        """
+        Extension methods and unknown fields too (P04).
+        """
+        check(a_request())
+        check(a_request("CSeq: 1 FOO", "X: y", without="CSeq", start="FOO sips:a SIP/2.0"))
+
+    def test_M08_a_missing_field_is_named(self) -> None:
+        """
+        With enough left to answer.
+        """
+        for line in ("To", "From", "Call-ID", "CSeq"):
+            self.assertEqual(self.refusal(without=line), (400, f"Missing {line}"))
+
+    def test_M08_without_a_via_there_is_no_answer(self) -> None:
+        """
+        Nor with one that cannot be read.
+        """
+        for line in ("Subject: x", "Via: SIP/2.0/UDP :]", "Via: SIP/2.0/UDP h;;"):
+            with self.assertRaises(MalformedMessage) as raised:
+                check(a_request(line, without="Via"))
+            self.assertIsNone(raised.exception.request)
+
+    def test_M09_a_single_field_cannot_be_there_twice(self) -> None:
+        """
+        In whatever spelling.
+        """
+        for name, line in (
+            ("Call-ID", "i: x"),
+            ("CSeq", "cseq : 1 OPTIONS"),
+            ("From", "f: <sip:a>"),
+            ("To", "T: <sip:b>"),
+            ("Max-Forwards", "max-forwards: 70"),
+        ):
+            self.assertEqual(self.refusal(line), (400, f"Repeated {name}"))
+
+    def test_M10_the_method_must_be_that_of_the_cseq(self) -> None:
+        """
+        501 where we do not know the method either.
+        """
+        line = "CSeq: 1 INVITE"
+        self.assertEqual(self.refusal(line, without="CSeq")[0], 400)
+        self.assertEqual(self.refusal(line, without="CSeq", start="NEWMETHOD sip:a SIP/2.0")[0], 501)
+
+    def test_M11_a_cseq_has_31_bits(self) -> None:
+        """
+        A greater one is refused.
+        """
+        self.assertEqual(self.refusal("CSeq: 2147483648 OPTIONS", without="CSeq"), (400, "Bad CSeq"))
+
+    def test_M25_an_unknown_scheme_is_refused(self) -> None:
+        """
+        Never routed by its To.
+        """
+        self.assertEqual(self.refusal(start="OPTIONS soap.beep://192.0.2.103:3002 SIP/2.0")[0], 416)
+
+    def test_a_request_uri_must_be_one_without_headers(self) -> None:
+        """
+        RFC 3261 section 19.1.1.
+        """
+        self.assertEqual(self.refusal(start="OPTIONS <sip:a@b> SIP/2.0"), (400, "Bad Request-URI"))
+        self.assertEqual(self.refusal(start="OPTIONS sip:a@b?Route=x SIP/2.0")[0], 400)
+
+    def test_tags_branches_and_call_ids_have_limits(self) -> None:
+        """
+        Neither empty nor endless (CVE-2018-8828, CVE-2018-14767).
+        """
+        long = "x" * 257
+        for name, line in (
+            ("From", "From: <sip:a>;tag="),
+            ("From", "From: <sip:a>;tag"),
+            ("From", f"From: <sip:a>;tag={long}"),
+            ("To", f"To: <sip:a>;tag={long}"),
+            ("To", "To: <sip:a>;tag="),
+            ("Call-ID", f"Call-ID: {long}"),
+            ("Call-ID", "Call-ID:"),
+            ("Call-ID", "Call-ID: a b"),
+            ("Call-ID", "Call-ID: a\0b"),
+            ("Call-ID", "Call-ID: \u00e4"),
+            ("Max-Forwards", "Max-Forwards: 256"),
+        ):
+            self.assertEqual(self.refusal(line, without=name), (400, f"Bad {name}"))
+        for branch in ("", "z9hG4bK", "z9hG4bK" + long):
+            line = f"Via: SIP/2.0/UDP h;branch={branch}"
+            self.assertEqual(self.refusal(line, without="Via"), (400, "Bad Via Branch"))
+
+    def test_M13_a_response_is_looked_at_too(self) -> None:
+        """
+        What is refused is dropped: there is nothing to answer.
+        """
+        check(response_to(a_request(), 200))
+        for line, name in (
+            ("CSeq: 9292394834772304023312 OPTIONS", "CSeq"),
+            ("To: <", "To"),
+            ("Via: x", "Via"),
+        ):
+            response = parse_message(datagram(line, without=name, start="SIP/2.0 200 OK"))
+            with self.assertRaises(MalformedMessage) as raised:
+                check(response)
+            self.assertIsNone(raised.exception.request)
+
+    @given(
+        st.sampled_from(["Contact", "Route", "Subject", "Date", "Warning", "X"]),
+        st.text('<>",;:* sip@a', max_size=9),
+    )
+    def test_what_no_element_needs_is_nobodys_business(self, name: str, value: str) -> None:
+        """
+        A proxy passes malformed fields that it does not use (16.3).
+        """
+        check(a_request(f"{name}: {value}"))
