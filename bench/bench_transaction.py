@@ -1,0 +1,143 @@
+"""
+How fast transactions go: the layer alone, and OPTIONS over loopback UDP.
+
+Each line is: name, how many, seconds, per second, microseconds each.  Both
+ends of the loopback run in this process, so an exchange costs an endpoint
+about half of what its line says.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from itertools import count
+from typing import Any
+
+from twisted.internet import reactor as default_reactor
+from twisted.internet.protocol import DatagramProtocol
+
+from sipxha.config.model import Ports
+from sipxha.net.endpoint import Endpoint
+from sipxha.sip.hop import Flow
+from sipxha.sip.message import Request, response_to
+from sipxha.sip.parser import parse_message
+from sipxha.transaction.layer import TransactionLayer
+from sipxha.transaction.vocabulary import RequestArrived, ServerKey
+
+OPTIONS = (
+    b"OPTIONS sip:bob@example.com SIP/2.0\r\n"
+    b"Via: SIP/2.0/UDP 127.0.0.1:%d;branch=z9hG4bK-bench-%d;rport\r\n"
+    b"Max-Forwards: 70\r\n"
+    b"From: <sip:alice@example.com>;tag=alice\r\n"
+    b"To: <sip:bob@example.com>\r\n"
+    b"Call-ID: %d@bench\r\n"
+    b"CSeq: 1 OPTIONS\r\n"
+    b"Content-Length: 0\r\n\r\n"
+)
+FLOW = Flow("udp", "127.0.0.1", 5999, "127.0.0.1", 5060)
+IN_FLIGHT = 32
+BATCH = 100
+
+
+def report(name: str, number: int, seconds: float) -> None:
+    """
+    Print one line.
+    """
+    print(
+        f"{name:30} {number:8} {seconds:8.3f} s {number / seconds:10.0f} /s {seconds / number * 1e6:8.1f} us"
+    )
+
+
+def bench_layer(number: int) -> None:
+    """
+    Requests that are parsed beforehand: arrive, answered with 200, timer J.
+    """
+    layer = TransactionLayer()
+    spent = 0.0
+    for first in range(0, number, BATCH):
+        # At 1000 a second 32,000 transactions are alive.
+        now = first / 1000
+        requests = [parse_message(OPTIONS % (5999, n, n)) for n in range(first, first + BATCH)]
+        began = time.perf_counter()
+        for request in requests:
+            assert isinstance(request, Request)
+            for effect in layer.request_received(request, FLOW, now):
+                if isinstance(effect, RequestArrived):
+                    layer.respond(effect.key, response_to(effect.request, 200, to_tag="bench"), now)
+        layer.deadline_passed(now)
+        spent += time.perf_counter() - began
+    report("layer, OPTIONS", number, spent)
+
+
+class Echo:
+    """
+    Answers everything with 200.
+    """
+
+    endpoint: Endpoint
+
+    def request_received(self, transaction: ServerKey, request: Request, flow: Flow) -> None:
+        """
+        Answer.
+        """
+        self.endpoint.respond(transaction, response_to(request, 200, to_tag="bench"))
+
+
+class Client(DatagramProtocol):
+    """
+    Keeps some requests in flight until all are answered.
+    """
+
+    transport: Any
+
+    def __init__(self, reactor: Any, number: int, server: tuple[str, int]) -> None:
+        self.reactor = reactor
+        self.left = self.unsent = number
+        self.server = server
+        self.serial = count()
+
+    def send(self) -> None:
+        """
+        Send one more, if there is one.
+        """
+        if self.unsent:
+            self.unsent -= 1
+            n = next(self.serial)
+            self.transport.write(OPTIONS % (self.transport.getHost().port, n, n), self.server)
+
+    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+        """
+        One is answered.
+        """
+        self.left -= 1
+        if self.left:
+            self.send()
+        else:
+            self.reactor.stop()
+
+
+def bench_endpoint(reactor: Any, number: int) -> None:
+    """
+    A real endpoint and a client that parses nothing.
+    """
+    tokens = count(10**16)
+    user: Any = Echo()
+    endpoint = Endpoint(
+        reactor, "bench", Ports(0, None), "127.0.0.1", "127.0.0.1", user, lambda: str(next(tokens))
+    )
+    user.endpoint = endpoint
+    endpoint.startService()
+    client = Client(reactor, number, ("127.0.0.1", endpoint.port("udp") or 0))
+    reactor.listenUDP(0, client, interface="127.0.0.1", maxPacketSize=65535)
+    for _ in range(IN_FLIGHT):
+        client.send()
+    began, used = time.perf_counter(), time.process_time()
+    reactor.run()
+    report("loopback UDP, OPTIONS", number, time.perf_counter() - began)
+    report("  of that processor time", number, time.process_time() - used)
+
+
+if __name__ == "__main__":
+    wanted = int(sys.argv[1]) if len(sys.argv) > 1 else 50_000
+    bench_layer(wanted)
+    bench_endpoint(default_reactor, wanted)

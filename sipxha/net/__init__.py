@@ -1,0 +1,14 @@
+"""
+Sockets: everything that touches the network, and nothing that decides.
+
+    - driver: runs a pure core in the reactor; the one timer of each
+    - endpoint: one SIP service's ports and transactions, and its user
+    - branch: one request on its way through several hops
+    - transports: which socket or connection a SIP message takes
+    - udp, stream: datagrams and TCP connections that carry SIP
+    - dns, names, dns_client: hops for a URI; records remembered; servers asked
+    - zone_server: a zone file served over UDP and TCP
+    - tls: mutual TLS between nodes
+    - rpc_client, rpc_server: the XML-RPC of replication
+    - postgres_gate: the local database, for peers with a certificate
+"""

@@ -1,0 +1,425 @@
+"""
+One SIP service's ends of the wire, and the transactions on them.
+
+An L{Endpoint} joins L{TransactionLayer}, L{Transports} and a transaction user:
+what a service (registrar, proxy) sees of SIP are whole new requests, answers
+to its own, and the loss of either.  It tries the hops that it is given in
+order (RFC 3263 section 4.3), but does not look them up, and it makes no
+decision about a request beyond whether it can be understood.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from zope.interface import Interface
+
+from sipxha.config.model import Ports
+from sipxha.errors import LocalError, RemoteError
+from sipxha.net.branch import Branch, IBranchObserver
+from sipxha.net.driver import Driver
+from sipxha.net.transports import Transports
+from sipxha.sip import ids
+from sipxha.sip.hop import Flow, Hop
+from sipxha.sip.message import MalformedMessage, Message, Request, Response, check, response_to
+from sipxha.transaction import vocabulary
+from sipxha.transaction.key import client_key
+from sipxha.transaction.layer import TransactionLayer
+from sipxha.transaction.vocabulary import ClientKey, Effect, ServerKey
+
+# ruff: noqa: N805  (the methods of an Interface have no self)
+
+__all__ = ["Branch", "Endpoint", "IBranchObserver", "ITransactionUser"]
+
+LARGE = 1300
+"""More bytes than this do not go over UDP if it can be helped (RFC 3261 section 18.1.1)."""
+
+
+class ITransactionUser(Interface):
+    """
+    Who receives the requests of an L{Endpoint}: the core of RFC 3261 figure 4.
+
+    An exception out of any of these costs only the request it was about: a
+    L{SipxhaError<sipxha.errors.SipxhaError>} is answered with its status, anything else with 500.
+    """
+
+    def request_received(transaction: ServerKey, request: Request, flow: Flow) -> None:
+        """
+        A new request, neither ACK nor CANCEL, that
+        L{check<sipxha.sip.message.check>} found well-formed.
+
+        Every one wants an answer through L{Endpoint.respond}.  An INVITE wants
+        a 100 at once when its answer will take longer than 200 ms; nothing
+        else ever does (RFC 4320), and a non-INVITE request that is not
+        answered in 35 seconds is forgotten (L{server_failed}).
+        """
+
+    def ack_received(request: Request, flow: Flow) -> None:
+        """
+        The ACK of a 2xx, or one that belongs to nothing we know.
+        """
+
+    def cancelled(transaction: ServerKey) -> None:
+        """
+        The sender gave up this INVITE, which still has no final answer.  The
+        CANCEL itself is answered already.
+        """
+
+    def server_failed(transaction: ServerKey) -> None:
+        """
+        This transaction ended without the far end having acknowledged, or
+        been sent, its answer.  Nothing more can be done with it.
+        """
+
+
+class _Attempt(NamedTuple):
+    """
+    A request as it was sent to one hop.
+    """
+
+    branch: Branch
+    hop: Hop | Flow
+    data: bytes
+
+
+class Endpoint(Service):
+    """
+    The SIP address of one service.
+
+    @ivar advertised: The address that other elements use for us.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        name: str,
+        ports: Ports,
+        listen: str,
+        advertised: str,
+        user: ITransactionUser,
+        mint: Callable[[], str],
+    ) -> None:
+        self.setName(name)
+        self.advertised = advertised
+        self._host = f"[{advertised}]" if ":" in advertised else advertised.lower()
+        self._user = user
+        self._mint = mint
+        self._reactor = reactor
+        self._layer = TransactionLayer()
+        self._driver: Driver[Effect] = Driver(reactor, self._layer, self._perform, self._perform_failed)
+        self._transports = Transports(reactor, listen, ports, self)
+        self._attempts: dict[ClientKey, _Attempt] = {}
+        self._performers: dict[type, Callable[[Any], None]] = {
+            vocabulary.SendRequest: self._send_request,
+            vocabulary.SendResponse: self._send_response,
+            vocabulary.RequestArrived: self._request_arrived,
+            vocabulary.AckArrived: self._ack_arrived,
+            vocabulary.ResponseArrived: self._response_arrived,
+            vocabulary.ClientSilent: self._client_silent,
+            vocabulary.ClientTimedOut: self._client_timed_out,
+            vocabulary.ClientFailed: self._client_failed,
+            vocabulary.ServerTimedOut: self._server_timed_out,
+            vocabulary.Finished: self._finished,
+        }
+
+    # Life
+
+    def bind(self) -> None:
+        """
+        Take the ports, and serve from now on; nothing happens if we have them.
+
+        @raise CannotBind: A port is not to be had; then none is kept.
+        """
+        self._transports.bind()
+
+    def startService(self) -> None:
+        """
+        L{bind}, unless that was done before.
+        """
+        Service.startService(self)
+        self.bind()
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Close every port and connection, and forget all transactions.
+        """
+        Service.stopService(self)
+        self._driver.stop()
+        return self._transports.unbind()
+
+    def port(self, transport: str) -> int | None:
+        """
+        The port that is bound for C{"udp"} or C{"tcp"}, or that would be.
+        """
+        return self._transports.port(transport)
+
+    @property
+    def transactions(self) -> int:
+        """
+        How many transactions are alive.
+        """
+        return self._layer.live
+
+    # For the transaction user
+
+    def respond(self, transaction: ServerKey, response: Response) -> None:
+        """
+        Answer a request.  An answer that comes too late is dropped.
+        """
+        self._driver.perform(self._layer.respond(transaction, response, self._driver.now()))
+
+    def request(
+        self,
+        request: Request,
+        hops: Sequence[Hop | Flow],
+        observer: IBranchObserver,
+        *,
+        branch_suffix: str = "",
+        first_answer: float | None = None,
+    ) -> Branch:
+        """
+        Send a request to the first of these hops that takes it.
+
+        @param request: Without our Via; it is not changed, and must not be
+            until the final answer.
+
+        @param branch_suffix: Added to each branch parameter (RFC 3261 section
+            16.6, point 8).
+
+        @param first_answer: Seconds after which a silent hop is left for the
+            next one; without, that takes until timer B or F.
+        """
+        spoken = [hop for hop in hops if self._transports.speaks(hop)]
+        branch = Branch(self, request, spoken, observer, branch_suffix, first_answer)
+        if spoken:
+            branch.next_hop()
+        else:
+            self._reactor.callLater(0, branch.next_hop)
+        return branch
+
+    def send_ack(self, request: Request, hops: Sequence[Hop | Flow]) -> None:
+        """
+        Forward the ACK of a 2xx, without a transaction, to the first hop whose
+        transport we speak.
+        """
+        for hop in hops:
+            if self._transports.speaks(hop):
+                ack = request.copy()
+                ack.prepend("via", self._via(hop.transport, ids.branch(self._mint)))
+                self._transports.send(ack.encode(), hop, None)
+                return
+
+    def send_stateless_response(self, response: Response, flow: Flow) -> None:
+        """
+        Answer a request that has no transaction.
+        """
+        self._transports.respond(response, flow, None)
+
+    def own_response(self, request: Request, status: int, reason: str | None = None) -> Response:
+        """
+        A response that this element makes itself, with a To tag of its own.
+        """
+        return response_to(request, status, reason, to_tag=ids.tag(self._mint))
+
+    # For our branches
+
+    def attempt(
+        self, branch: Branch, hop: Hop | Flow, suffix: str, patience: float | None, *, may_detour: bool
+    ) -> tuple[ClientKey, bool]:
+        """
+        Send a branch's request to one hop; called by L{Branch}.
+
+        @param may_detour: Whether a request that is too large for UDP goes
+            over TCP instead.
+
+        @return: The transaction, and whether such a detour was taken.
+        """
+        request = branch.request.copy()
+        branch_id = ids.branch(self._mint) + suffix
+        request.prepend("via", self._via(hop.transport, branch_id))
+        data = request.encode()
+        detoured = False
+        if may_detour and len(data) > LARGE and hop.transport == "udp" and isinstance(hop, Hop):
+            over_tcp = hop._replace(transport="tcp")
+            if self._transports.speaks(over_tcp):
+                detoured = True
+                hop = over_tcp
+                request.replace_first("via", self._via("tcp", branch_id))
+                data = request.encode()
+        key = client_key(request)
+        self._attempts[key] = _Attempt(branch, hop, data)
+        self._driver.perform(self._layer.send(request, hop, self._driver.now(), patience))
+        return key, detoured
+
+    def cancel(self, key: ClientKey, reason: str | None) -> None:
+        """
+        Cancel an INVITE that has been answered provisionally; called by
+        L{Branch}.
+        """
+        self._driver.perform(self._layer.cancel(key, reason, self._driver.now()))
+
+    def withdraw(self, key: ClientKey, hop: Hop | Flow) -> None:
+        """
+        Do not send this request if it still waits for a connection; called by
+        L{Branch}.
+        """
+        if self._transports.withdraw(hop, key):
+            self.send_failed(key)
+
+    # For our transports
+
+    def message_received(self, message: Message, flow: Flow) -> None:
+        """
+        Something well-formed came in.
+        """
+        if isinstance(message, Request):
+            try:
+                self._stamp(message, flow)
+            except RemoteError:
+                # Without a Via there is no way back.
+                return
+            try:
+                check(message)
+                effects = self._layer.request_received(message, flow, self._driver.now())
+            except RemoteError as error:
+                self._refuse(message, flow, error)
+                return
+        else:
+            assert isinstance(message, Response)
+            try:
+                check(message)
+                # RFC 3261 section 18.1.2: not ours, or misrouted.
+                if message.via.host.lower() != self._host:
+                    return
+                effects = self._layer.response_received(message, self._driver.now())
+            except RemoteError:
+                return
+        self._driver.perform(effects)
+
+    def malformed_received(self, error: MalformedMessage, flow: Flow) -> None:
+        """
+        Something came in that is not SIP, or hardly.
+        """
+        request = error.request
+        if request is not None:
+            try:
+                self._stamp(request, flow)
+            except RemoteError:
+                return
+            self._refuse(request, flow, error)
+
+    def send_failed(self, key: ClientKey | ServerKey) -> None:
+        """
+        What was to be sent for this transaction could not be.
+        """
+        self._driver.perform(self._layer.transport_failed(key, self._driver.now()))
+
+    def _via(self, transport: str, branch: str) -> str:
+        port = self._transports.port(transport)
+        return f"SIP/2.0/{transport.upper()} {self._host}:{port};branch={branch};rport"
+
+    def _stamp(self, request: Request, flow: Flow) -> None:
+        """
+        Note in the top Via where the request really came from (RFC 3261
+        section 18.2.1, RFC 3581 section 4).
+        """
+        via = request.via
+        if via.rport is None:
+            if via.received is None and via.host.strip("[]") == flow.address:
+                return
+            stamped = str(via.with_param("received", flow.address))
+        elif via.received is None and via.raw.endswith(";rport"):
+            # What most phones write, without taking it apart and putting it together.
+            stamped = f"{via.raw}={flow.port};received={flow.address}"
+        else:
+            stamped = str(via.with_param("rport", str(flow.port)).with_param("received", flow.address))
+        request.replace_first("via", stamped)
+
+    def _refuse(self, request: Request, flow: Flow, error: RemoteError) -> None:
+        if request.method == "ACK":
+            return
+        reason = error.reason if isinstance(error, MalformedMessage) else None
+        response = response_to(request, error.status, reason, to_tag=ids.tag(self._mint))
+        self.send_stateless_response(response, flow)
+
+    # Effects
+
+    def _perform(self, effect: Effect) -> None:
+        self._performers[effect.__class__](effect)
+
+    def _perform_failed(self, effect: Effect, error: Exception) -> None:
+        """
+        The transaction user raised: that costs one request its answer.
+        """
+        if not isinstance(error, RemoteError):
+            self._log.failure(
+                "{service} could not perform {effect}", service=self.name, effect=type(effect).__name__
+            )
+        if isinstance(effect, vocabulary.RequestArrived):
+            status = error.status if isinstance(error, RemoteError | LocalError) else 500
+            self.respond(effect.key, self.own_response(effect.request, status))
+
+    def _send_request(self, effect: vocabulary.SendRequest) -> None:
+        attempt = self._attempts.get(effect.key)
+        if attempt is None:
+            # A CANCEL: one that cannot be sent is one that nobody answers.
+            self._transports.send(effect.request.encode(), effect.hop, None)
+        elif effect.request.method == effect.key.method:
+            self._transports.send(attempt.data, effect.hop, effect.key)
+        else:
+            self._transports.send(effect.request.encode(), effect.hop, effect.key)
+
+    def _send_response(self, effect: vocabulary.SendResponse) -> None:
+        self._transports.respond(effect.response, effect.flow, effect.key)
+
+    def _request_arrived(self, effect: vocabulary.RequestArrived) -> None:
+        if effect.request.method == "CANCEL":
+            self._cancel_arrived(effect.key, effect.request)
+        else:
+            self._user.request_received(*effect)
+
+    def _cancel_arrived(self, key: ServerKey, request: Request) -> None:
+        invite = self._layer.invite_of(key)
+        self.respond(key, self.own_response(request, 481 if invite is None else 200))
+        # RFC 3261 section 9.2: no effect on an INVITE that is answered.
+        if invite is not None and self._layer.is_open(invite):
+            self._user.cancelled(invite)
+
+    def _ack_arrived(self, effect: vocabulary.AckArrived) -> None:
+        self._user.ack_received(effect.request, effect.flow)
+
+    def _response_arrived(self, effect: vocabulary.ResponseArrived) -> None:
+        attempt = self._attempts.get(effect.key)
+        if attempt is not None:
+            attempt.branch.answer_received(effect.key, attempt.hop, effect.response)
+
+    def _client_silent(self, effect: vocabulary.ClientSilent) -> None:
+        attempt = self._attempts.get(effect.key)
+        if attempt is not None:
+            attempt.branch.patience_ended(effect.key, attempt.hop)
+
+    def _client_timed_out(self, effect: vocabulary.ClientTimedOut) -> None:
+        attempt = self._attempts.get(effect.key)
+        if attempt is not None:
+            attempt.branch.attempt_failed(effect.key, attempt.hop, 408)
+
+    def _client_failed(self, effect: vocabulary.ClientFailed) -> None:
+        attempt = self._attempts.get(effect.key)
+        if attempt is not None:
+            attempt.branch.attempt_failed(effect.key, attempt.hop, 503)
+
+    def _server_timed_out(self, effect: vocabulary.ServerTimedOut) -> None:
+        if effect.key.method != "CANCEL":
+            self._user.server_failed(effect.key)
+
+    def _finished(self, effect: vocabulary.Finished) -> None:
+        if isinstance(effect.key, ClientKey):
+            attempt = self._attempts.pop(effect.key, None)
+            if attempt is not None:
+                self._transports.withdraw(attempt.hop, effect.key)

@@ -1,0 +1,84 @@
+"""
+Datagrams in, messages out, and back.
+
+Knows no transaction: what it cannot read it reports, what it cannot send it
+says so.  RFC 3261 section 18.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import TYPE_CHECKING
+
+from twisted.internet.error import MessageLengthError
+from twisted.internet.interfaces import IUDPTransport
+from twisted.internet.protocol import DatagramProtocol
+
+from sipxha.sip.hop import Flow
+from sipxha.sip.message import MalformedMessage
+from sipxha.sip.parser import parse_message
+
+if TYPE_CHECKING:
+    from sipxha.net.transports import Receiver
+
+MAX_DATAGRAM = 65535
+"""RFC 3261 section 18.1.1: whatever UDP can carry is taken."""
+
+RECEIVE_BUFFER = 4 * 1024 * 1024
+"""
+Bytes that the kernel is asked to keep while we are busy; it may give less.
+Without it a burst of some hundred REGISTERs is lost and comes again as many.
+"""
+
+
+class SipDatagrams(DatagramProtocol):
+    """
+    The UDP port of one endpoint.
+    """
+
+    noisy = False
+    transport: IUDPTransport
+
+    def __init__(self, receiver: Receiver) -> None:
+        self._receiver = receiver
+        self._local = ("", 0)
+
+    def startProtocol(self) -> None:
+        """
+        The port is bound.
+        """
+        host = self.transport.getHost()
+        self._local = (host.host, host.port)
+        handle = getattr(self.transport, "socket", None)
+        if handle is not None:
+            handle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+
+    def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
+        """
+        One datagram came in; without a letter in it, it is a keep-alive.
+        """
+        if len(datagram) <= 4 and not datagram.strip():
+            return
+        flow = Flow("udp", addr[0], addr[1], *self._local)
+        try:
+            message = parse_message(datagram)
+        except MalformedMessage as error:
+            self._receiver.malformed_received(error, flow)
+        else:
+            self._receiver.message_received(message, flow)
+
+    def send(self, data: bytes, address: str, port: int) -> bool:
+        """
+        Send one datagram.
+
+        @return: Whether it could leave; not whether it arrives.
+        """
+        try:
+            self.transport.write(data, (address, port))
+        except MessageLengthError:
+            return False
+        except OSError as error:
+            # No room for now is a loss like any other: it is sent again.
+            return error.errno in (errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS)
+        return True

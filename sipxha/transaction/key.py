@@ -1,0 +1,42 @@
+"""
+Which transaction a message belongs to: RFC 3261 sections 17.1.3 and 17.2.3.
+
+Only the rules; the transactions are in L{sipxha.transaction.layer}.
+"""
+
+from __future__ import annotations
+
+from sipxha.sip.ids import MAGIC_COOKIE
+from sipxha.sip.message import Message, Request
+from sipxha.transaction.vocabulary import ClientKey, ServerKey
+
+
+def client_key(message: Message) -> ClientKey:
+    """
+    The transaction that a response answers, or that a request begins.
+    """
+    return ClientKey(message.via.branch or "", message.cseq.method)
+
+
+def server_key(request: Request) -> ServerKey:
+    """
+    The transaction that a request begins, repeats or acknowledges.
+    """
+    via = request.via
+    branch = via.branch or ""
+    if len(branch) <= len(MAGIC_COOKIE) or not branch.startswith(MAGIC_COOKIE):
+        branch = _rfc2543_key(request, branch)
+    method = request.method
+    return ServerKey(branch, via.sent_by, "INVITE" if method == "ACK" else method)
+
+
+def _rfc2543_key(request: Request, branch: str) -> str:
+    """
+    What stands for the branch where that is not unique in space and time.
+
+    The To tag is left out: an ACK has one that its INVITE had not, and two
+    requests that differ in nothing else do not occur.
+    """
+    return "\n".join(
+        (branch, request.uri, request.from_.tag or "", request.call_id, str(request.cseq.number))
+    )
