@@ -1,0 +1,14 @@
+"""
+What a node is told: the configuration, and the files that it names.
+
+    model         one frozen value for each element of sipxha.xml
+    load          sipxha.xml -> model, or every problem with its line
+    schema        sipxha.rng, and what to say of a document that breaks it
+    pem_files     whether certificate, key and authority belong together
+    init          the folders of a new cluster
+    zone          the DNS zone fragment of the domain
+    certificates  authority and node certificates
+    users         credential.xml, permission.xml and alias.xml
+
+Files are read here, before a reactor runs; nothing here opens a socket.
+"""

@@ -1,0 +1,279 @@
+"""
+What a node is told to be: one frozen value for each element of sipxha.xml.
+
+Built once by L{sipxha.config.load}; a service is given only its own part.
+Paths are absolute, names are lower-case, numbers are checked: nothing that
+holds one of these needs to look again.  An element that is absent is C{None},
+and the service behind it does not run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+
+class Listener(NamedTuple):
+    """
+    A port that this node takes.
+    """
+
+    transport: str
+    """C{"udp"} or C{"tcp"}."""
+
+    address: str
+    port: int
+    service: str
+    """The element that asks for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """
+    C{<domain>}: the SIP domain that all nodes serve together.
+    """
+
+    name: str
+    realm: str
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeName:
+    """
+    C{<node>}: this server.
+    """
+
+    name: str
+    """The fully qualified name that peers and certificates know."""
+
+    address: str
+    """The address that is advertised in Via, Record-Route and DNS."""
+
+    listen: str
+    """The address that is bound; the advertised one unless said otherwise."""
+
+    data: Path
+    """The folder of everything that this node remembers."""
+
+    @property
+    def control_socket(self) -> Path:
+        """
+        Where the running node answers the C{sipxha} command.
+        """
+        return self.data / "control.sock"
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """
+    C{<tls>}: PEM files.
+    """
+
+    certificate: Path
+    key: Path
+    authority: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Dns:
+    """
+    C{<dns>}: names that are answered locally, and who answers the others.
+    """
+
+    zone: Path | None = None
+    server: tuple[str, int] | None = None
+    """Address and port; C{None} for the system's resolvers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Users:
+    """
+    C{<users>}: the sipX tables of people.
+    """
+
+    credentials: Path
+    permissions: Path
+    aliases: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """
+    Where a SIP service listens; C{None} for a transport that it does not offer.
+    """
+
+    udp: int | None
+    tcp: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """
+    C{<proxy>}: the forking proxy.
+    """
+
+    ports: Ports
+    strangers: str
+    """C{"challenge"} or C{"accept"}."""
+
+    decline_ends_search: bool
+    forwarding_rules: Path
+
+
+@dataclass(frozen=True, slots=True)
+class AuthProxy:
+    """
+    C{<authproxy>}.
+    """
+
+    ports: Ports
+    auth_rules: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """
+    C{<peer>}: another registrar.
+    """
+
+    name: str
+    address: str | None = None
+    """Where DNS should not be asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replication:
+    """
+    C{<replication>}.
+    """
+
+    port: int
+    startup_limit: float
+    """Seconds after which a node serves although a peer did not answer."""
+
+    peers: tuple[Peer, ...]
+    """All but this node itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registrar:
+    """
+    C{<registrar>}: registrar and redirect server.
+    """
+
+    ports: Ports
+    min_expires: int
+    default_expires: int
+    max_expires: int
+    max_contacts: int
+    authenticate: bool
+    digest: tuple[str, ...]
+    """Algorithms in the order in which they are offered."""
+
+    replication: Replication | None
+
+
+@dataclass(frozen=True, slots=True)
+class CallEvents:
+    """
+    C{<call-events>}: the database that this node's proxies log to.
+    """
+
+    dsn: str | None
+    """libpq parameters; C{None} for the embedded server."""
+
+    listen: int | None
+    """Port on which configured peers reach this database over TLS."""
+
+
+@dataclass(frozen=True, slots=True)
+class CseHost:
+    """
+    One of the servers that hold call state events.
+    """
+
+    name: str
+    """C{"localhost"} is this node's own database."""
+
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallResolver:
+    """
+    C{<call-resolver>}.
+    """
+
+    dsn: str | None
+    """Where CDRs go, and how hosts are reached; C{None}: this node's embedded server."""
+
+    cse_hosts: tuple[CseHost, ...]
+    ca: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Console:
+    """
+    C{<console>}: JSON, health and metrics over HTTP.
+    """
+
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """
+    C{<log>}.
+    """
+
+    level: str
+    file: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """
+    All of sipxha.xml.
+    """
+
+    path: Path
+    domain: Domain
+    node: NodeName
+    secret: bytes
+    """Shared by all nodes: nonces, route state and identities are signed with it."""
+
+    tls: Tls | None
+    dns: Dns
+    users: Users
+    proxy: Proxy | None
+    authproxy: AuthProxy | None
+    registrar: Registrar | None
+    call_events: CallEvents | None
+    call_resolver: CallResolver | None
+    console: Console | None
+    log: Log
+
+    def listeners(self) -> Iterator[Listener]:
+        """
+        Every port that a node with this configuration takes.
+        """
+        address = self.node.listen
+        for service, sip in (
+            ("proxy", self.proxy),
+            ("authproxy", self.authproxy),
+            ("registrar", self.registrar),
+        ):
+            if sip is not None and sip.ports.udp is not None:
+                yield Listener("udp", address, sip.ports.udp, service)
+            if sip is not None and sip.ports.tcp is not None:
+                yield Listener("tcp", address, sip.ports.tcp, service)
+        if self.registrar is not None and self.registrar.replication is not None:
+            yield Listener("tcp", address, self.registrar.replication.port, "replication")
+        if self.call_events is not None and self.call_events.listen is not None:
+            yield Listener("tcp", address, self.call_events.listen, "call-events")
+        if self.console is not None:
+            yield Listener("tcp", self.console.address, self.console.port, "console")

@@ -1,0 +1,14 @@
+"""
+Where requests go: values in, values out.
+
+    rules         forwardingrules.xml: which requests leave for where
+    permissions   authrules.xml: which permission a target needs
+    route         Route sets and the own names of a proxy
+    route_state   what the authproxy remembers in Record-Route
+    loop          loops, spirals and Max-Forwards
+    fork          branches of one request and their best response
+    location      RFC 3263 and RFC 2782: from a URI to places
+    quarantine    places that failed of late
+
+Nothing here opens a socket, asks DNS or knows the time.
+"""
