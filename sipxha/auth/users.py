@@ -1,0 +1,105 @@
+"""
+The people of the domain, as one snapshot.
+
+Holds hashes, never passwords.  A change of the users is a new L{Users}; nobody
+who holds one sees it change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+_NONE: frozenset[str] = frozenset()
+
+
+class Credential(NamedTuple):
+    """
+    What a user is known by in one realm.
+    """
+
+    identity: str
+    """C{user@domain}."""
+
+    realm: str
+    username: str
+    """The digest user name; mostly the user part of the identity."""
+
+    ha1: Mapping[str, str]
+    """From algorithm (C{"MD5"}, C{"SHA-256"}) to H(username:realm:password)."""
+
+
+class Users:
+    """
+    All users, by identity and by digest user name.
+    """
+
+    def __init__(
+        self,
+        credentials: Iterable[Credential] = (),
+        permissions: Mapping[str, frozenset[str]] | None = None,
+        aliases: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> None:
+        """
+        @param permissions: By identity.
+        @param aliases: By identity, the contacts as they stand in the file.
+        """
+        self._credentials = {(each.username, each.realm): each for each in credentials}
+        self._identities = frozenset(each.identity for each in self._credentials.values())
+        self._permissions = dict(permissions or {})
+        self._aliases = dict(aliases or {})
+
+    def __len__(self) -> int:
+        """
+        How many identities have credentials.
+        """
+        return len(self._identities)
+
+    def credential(self, username: str, realm: str) -> Credential | None:
+        """
+        What a digest user name stands for in a realm.
+        """
+        return self._credentials.get((username, realm))
+
+    def ha1(self, username: str, realm: str, algorithm: str) -> str | None:
+        """
+        The hash that proves the password, where one is kept.
+        """
+        credential = self._credentials.get((username, realm))
+        return None if credential is None else credential.ha1.get(algorithm)
+
+    def knows(self, identity: str) -> bool:
+        """
+        Whether somebody may register under this identity.
+        """
+        return identity in self._identities
+
+    def permissions(self, identity: str) -> frozenset[str]:
+        """
+        What the identity may dial; nothing, unless it was permitted.
+        """
+        return self._permissions.get(identity, _NONE)
+
+    def aliases(self, identity: str) -> tuple[str, ...]:
+        """
+        The contacts (name-addr with parameters) that the identity stands for.
+        """
+        return self._aliases.get(identity, ())
+
+    def identities(self) -> list[str]:
+        """
+        Everybody who has credentials, in order.
+        """
+        return sorted(self._identities)
+
+    def lacking(self, algorithms: Iterable[str]) -> dict[str, list[str]]:
+        """
+        Who could not answer a challenge, by algorithm: users of whom no hash
+        is kept for it.
+        """
+        return {
+            algorithm: sorted(
+                each.identity for each in self._credentials.values() if algorithm not in each.ha1
+            )
+            for algorithm in algorithms
+        }

@@ -1,0 +1,15 @@
+"""
+The C{sipxha} command of operators, one module for each verb.
+
+    main          the command itself: which verbs there are, loaded when asked for
+    output        what all verbs share: options, tables and JSON, exit statuses
+    init          a new pair of node folders
+    check         all that a start would need
+    dns  cert     the zone fragment; authority and node certificates
+    user  db      people; databases
+    status        what a running node says: status, registrations, peers
+    resolve  cdr  one pass of the call resolver; call detail records
+
+Verbs work on files, or talk to a running node over its control socket.
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 done in part.
+"""

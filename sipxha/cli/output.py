@@ -1,0 +1,135 @@
+"""
+What all verbs of the C{sipxha} command share: their options, the ways in
+which they print, and how they fail.
+
+Rows are printed as a table for people, or with C{--json} as one array of
+objects.  Nothing here knows what a row means, and nothing here logs.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from sipxha.config.model import Config
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+CONFIG_PLACES = (Path("etc/sipxha.xml"), Path("/etc/sipxha/sipxha.xml"))
+"""Where the configuration is looked for when neither option nor environment name it."""
+
+
+def default_config() -> Path:
+    """
+    The first of the usual places that exists, else the last of them.
+    """
+    return next((place for place in CONFIG_PLACES if place.exists()), CONFIG_PLACES[-1])
+
+
+def config_option(command: F) -> F:
+    """
+    Give a verb C{--config F}; it arrives as the parameter C{config}, a L{Path}.
+    """
+    return click.option(
+        "--config",
+        type=click.Path(path_type=Path),
+        default=default_config,
+        envvar="SIPXHA_CONFIG",
+        metavar="F",
+        show_default="etc/sipxha.xml, /etc/sipxha/sipxha.xml",
+        help="The node's configuration; SIPXHA_CONFIG names another default.",
+    )(command)
+
+
+def json_option(command: F) -> F:
+    """
+    Give a verb C{--json}; it arrives as the parameter C{as_json}.
+    """
+    return click.option("--json", "as_json", is_flag=True, help="Print an array of JSON objects.")(command)
+
+
+def fail(message: str, *, status: int = 1) -> NoReturn:
+    """
+    End the command with one line on standard error.
+
+    @param message: What is wrong, without a trailing full stop.  Line feeds
+        in it become semicolons.
+    """
+    print("sipxha: " + "; ".join(message.splitlines()), file=sys.stderr)  # noqa: T201
+    raise SystemExit(status)
+
+
+def read_config(path: Path) -> Config:
+    """
+    Read the node's configuration, or end the command with every problem that
+    it has, one on each line.
+    """
+    # lxml and the certificates' library are not for verbs that need no file.
+    from sipxha.config.load import ConfigurationRefused, load
+
+    try:
+        return load(path)
+    except ConfigurationRefused as refused:
+        for problem in refused.problems:
+            print(problem, file=sys.stderr)  # noqa: T201
+        raise SystemExit(1) from None
+
+
+def table(
+    rows: Iterable[Mapping[str, Any]],
+    columns: Sequence[str],
+    as_json: bool = False,
+    title: str | None = None,
+) -> None:
+    """
+    Print rows with the named columns.
+
+    Columns that a row lacks are empty (C{null} in JSON).  A L{datetime} is
+    printed as ISO 8601 in UTC in JSON, and in local time, with the zone's
+    name, for people.
+    """
+    if as_json:
+        chosen = [{column: row.get(column) for column in columns} for row in rows]
+        print(json.dumps(chosen, indent=2, ensure_ascii=False, default=_as_json))  # noqa: T201
+        return
+
+    # rich is slow to import, and scripts ask for JSON.
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for column in columns:
+        shown.add_column(column.replace("_", " "), overflow="fold")
+    for row in rows:
+        shown.add_row(*(Text(_as_text(row.get(column))) for column in columns))
+    console = Console()
+    if not console.is_terminal:
+        # Nothing is folded for a pipe.
+        console = Console(width=10_000)
+    console.print(shown)
+
+
+def _as_json(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return str(value)
+
+
+def _as_text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return f"{value.astimezone():%Y-%m-%d %H:%M:%S %Z}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    # A terminal obeys control characters, and names come from strangers.
+    return "".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in str(value))

@@ -1,0 +1,177 @@
+"""
+C{sipxha user}: the people of the domain.
+
+Works on the files, whether the node runs or not; a running node notices the
+change by itself.  Passwords are asked for rather than taken from the command
+line, where everybody on the machine could read them, unless told otherwise.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from sipxha.cli.output import config_option, fail, json_option, read_config, table
+from sipxha.config import users
+from sipxha.config.model import Config
+from sipxha.errors import LocalError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@click.group()
+def user() -> None:
+    """
+    Users: credentials and permissions.
+
+    USER without @ means USER@domain.
+    """
+
+
+def _password_options(command: F) -> F:
+    command = click.option(
+        "--password-stdin", "from_stdin", is_flag=True, help="Read the password from standard input."
+    )(command)
+    return click.option("--password", metavar="P", help="The password; seen by all users of this machine.")(
+        command
+    )
+
+
+@user.command()
+@click.argument("name", metavar="USER")
+@_password_options
+@config_option
+def add(name: str, password: str | None, from_stdin: bool, config: Path) -> None:
+    """
+    Let USER register and call.
+
+    A new user has no permissions: calls within the domain need none by the
+    rules that 'sipxha init' writes, others are given by 'sipxha user permit'.
+    """
+    settings = read_config(config)
+    with _failing():
+        identity = users.identity_of(name, settings.domain.name)
+        known = users.load_users(settings.users, settings.domain.name, settings.domain.realm)
+        if known.knows(identity):
+            raise users.UserExists(identity)
+        users.add_user(settings.users, identity, settings.domain.realm, _password(password, from_stdin))
+    short = identity.partition("@")[0]
+    click.echo(
+        f"Added {identity}.  It may register with user name {short} in the realm {settings.domain.realm}."
+    )
+    click.echo(f"It has no permissions yet: sipxha user permit {short} PERMISSION...")
+
+
+@user.command()
+@click.argument("name", metavar="USER")
+@_password_options
+@config_option
+def passwd(name: str, password: str | None, from_stdin: bool, config: Path) -> None:
+    """
+    Give USER a new password.
+    """
+    settings = read_config(config)
+    with _failing():
+        identity = _known(settings, name)
+        users.set_password(settings.users, identity, settings.domain.realm, _password(password, from_stdin))
+
+
+@user.command()
+@click.argument("name", metavar="USER")
+@click.argument("permissions", metavar="PERMISSION...", nargs=-1, required=True)
+@config_option
+def permit(name: str, permissions: tuple[str, ...], config: Path) -> None:
+    """
+    Give USER permissions, by the names that authrules.xml asks for.
+    """
+    settings = read_config(config)
+    with _failing():
+        users.permit(settings.users, _known(settings, name), permissions)
+
+
+@user.command()
+@click.argument("name", metavar="USER")
+@click.argument("permissions", metavar="PERMISSION...", nargs=-1, required=True)
+@config_option
+def forbid(name: str, permissions: tuple[str, ...], config: Path) -> None:
+    """
+    Take permissions from USER.
+    """
+    settings = read_config(config)
+    with _failing():
+        users.forbid(settings.users, _known(settings, name), permissions)
+
+
+@user.command()
+@click.argument("name", metavar="USER")
+@config_option
+def remove(name: str, config: Path) -> None:
+    """
+    Forget USER, with permissions and aliases.
+
+    Bindings that are there end with their time.
+    """
+    settings = read_config(config)
+    with _failing():
+        users.remove_user(settings.users, users.identity_of(name, settings.domain.name))
+
+
+@user.command("list")
+@json_option
+@config_option
+def list_(as_json: bool, config: Path) -> None:
+    """
+    All users with what they may do and how they can prove who they are.
+    """
+    settings = read_config(config)
+    with _failing():
+        known = users.load_users(settings.users, settings.domain.name, settings.domain.realm)
+    lacking = known.lacking(users.PASSTOKENS)
+    rows = []
+    for identity in known.identities():
+        digest = [name for name in users.PASSTOKENS if identity not in lacking[name]]
+        row: dict[str, object] = {"identity": identity}
+        for column, names in (
+            ("permissions", sorted(known.permissions(identity))),
+            ("aliases", list(known.aliases(identity))),
+            ("digest", digest),
+        ):
+            row[column] = names if as_json else ", ".join(names)
+        rows.append(row)
+    table(rows, ("identity", "permissions", "aliases", "digest"), as_json)
+
+
+def _known(settings: Config, name: str) -> str:
+    """
+    The identity of a user who exists.
+    """
+    identity = users.identity_of(name, settings.domain.name)
+    known = users.load_users(settings.users, settings.domain.name, settings.domain.realm)
+    if not known.knows(identity):
+        raise users.UserUnknown(identity)
+    return identity
+
+
+def _password(password: str | None, from_stdin: bool) -> str:
+    if password is not None and from_stdin:
+        raise click.UsageError("--password and --password-stdin exclude each other")
+    if from_stdin:
+        password = sys.stdin.readline().rstrip("\r\n")
+    elif password is None:
+        password = str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
+    if not password:
+        fail("a password cannot be empty")
+    return password
+
+
+@contextmanager
+def _failing() -> Iterator[None]:
+    try:
+        yield
+    except LocalError as error:
+        fail(str(error))

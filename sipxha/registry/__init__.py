@@ -1,0 +1,14 @@
+"""
+The registry: which contacts an address-of-record is bound to.
+
+Pure: rows, requests and the time go in, rows and refusals come out.  Nothing
+here sends, stores or waits.
+
+    binding    one row, its key and its slot
+    domain     which addresses-of-record are ours
+    validate   what may be a row at all, for REGISTER and for the wire
+    merge      which of two rows of one key stays, whatever came first
+    rows       all rows, in every order in which they are asked for
+    register   a REGISTER request -> what it asks for, or a refusal
+    table      the registry: the registrar's and replication's ways to change it
+"""

@@ -1,0 +1,208 @@
+"""
+What a REGISTER asks for.
+
+Reads a request into a L{Registration}, or refuses it as RFC 3261 section 10.3
+says.  It knows neither who sent it nor what is registered already: the first
+is C{auth}'s, the second L{sipxha.registry.table}'s.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sipxha.errors import RemoteError
+from sipxha.registry.domain import ServedDomain
+from sipxha.sip.address import Address
+from sipxha.sip.message import Request
+from sipxha.sip.uri import Uri
+
+_OURS = frozenset(("q", "expires", "+sip.instance", "reg-id", "pub-gruu", "temp-gruu", "gruu"))
+"""
+Contact parameters that have columns of their own, or that only we may set.
+"""
+
+_QVALUE = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
+
+_AN_HOUR = 3600
+
+
+class RegistrationRefused(RemoteError):
+    """
+    A REGISTER was not done, and nothing of it was.
+
+    @ivar reason: The reason phrase of the answer.
+    @ivar fields: What else the answer must say, as header fields.
+    """
+
+    def __init__(self, status: int, reason: str, fields: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+        self.fields = tuple(fields)
+
+
+class Offer(NamedTuple):
+    """
+    One contact of a REGISTER.
+    """
+
+    contact: str
+    """Canonical text: the bracketed URI as sent, with the parameters that are not ours."""
+
+    uri: Uri | None
+    """What is compared; C{None} where it is no SIP URI."""
+
+    qvalue: str
+    expires: int
+    """Granted seconds; 0 asks for the end of the binding."""
+
+    instance_id: str = ""
+    reg_id: int = 0
+
+
+class Registration(NamedTuple):
+    """
+    A REGISTER that may be done.
+    """
+
+    uri: str
+    identity: str
+    callid: str
+    cseq: int
+    contacts: tuple[Offer, ...] = ()
+    remove_all: bool = False
+    """C{Contact: *}"""
+
+    path: str = ""
+    received: str = ""
+
+    @property
+    def is_query(self) -> bool:
+        """
+        Whether nothing is to be changed (section 10.2.3).
+        """
+        return not (self.contacts or self.remove_all)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """
+    What this registrar grants.
+    """
+
+    domain: ServedDomain
+    min_expires: int
+    default_expires: int
+    max_expires: int
+
+
+def read_register(request: Request, identity: str, received: str, terms: Terms) -> Registration:
+    """
+    Read a REGISTER request.
+
+    @param identity: The AOR in its To, which the caller had to know to judge
+        the credentials.
+    @param received: Where it really came from: C{transport:address:port}.
+
+    @raise RegistrationRefused: It breaks section 10.3 step 6 or 7.
+    @raise MalformedField: A field cannot be read.
+    """
+    to, cseq = request.to.uri, request.cseq.number
+    contacts = request.contacts
+    offers: list[Offer] = []
+    if request.is_star_contact:
+        if contacts or request.expires != 0:
+            raise RegistrationRefused(400, "Contact * Needs Expires 0 And No Other Contact")
+    elif contacts:
+        default = request.expires
+        for address in contacts:
+            offers.append(_offer(address, default, terms))
+        if len(offers) > 1:
+            offers = _last_of_equals(offers)
+        _check_secure(offers, request)
+    return Registration(
+        f"<{to.bare()}>",
+        identity,
+        request.call_id,
+        cseq,
+        tuple(offers),
+        request.is_star_contact,
+        ",".join(request.values("path")) if request.has("path") else "",
+        received,
+    )
+
+
+def _offer(address: Address, default: int | None, terms: Terms) -> Offer:
+    """
+    One contact, with what is granted to it.
+    """
+    uri, params = address.uri, address.params
+    contact, qvalue, asked, instance_id = f"<{uri}>", "", default, ""
+    for name, value in params:
+        folded = name.lower()
+        if folded == "expires":
+            asked = _seconds(value)
+        elif folded == "q":
+            qvalue = _checked_q(value)
+        elif folded == "+sip.instance":
+            instance_id = (value or "").strip('"')
+        elif folded not in _OURS:
+            contact += f";{name}" if value is None else f";{name}={value}"
+    is_sip = uri.scheme in ("sip", "sips")
+    return Offer(contact, uri if is_sip else None, qvalue, _granted(asked, terms), instance_id)
+
+
+def _seconds(value: str | None) -> int:
+    if value is None or not (value.isascii() and value.isdigit()):
+        raise RegistrationRefused(400, "Expires Is Not A Number Of Seconds")
+    return int(value[:10])
+
+
+def _checked_q(value: str | None) -> str:
+    if value is None or _QVALUE.fullmatch(value) is None:
+        raise RegistrationRefused(400, "Invalid q Value")
+    return value
+
+
+def _granted(asked: int | None, terms: Terms) -> int:
+    """
+    Section 10.3 step 7: too short is refused, unless it is an hour; too long
+    is shortened.
+    """
+    if asked is None:
+        return terms.default_expires
+    if 0 < asked < terms.min_expires and asked < _AN_HOUR:
+        raise RegistrationRefused(423, "Interval Too Brief", (("Min-Expires", str(terms.min_expires)),))
+    return min(asked, terms.max_expires)
+
+
+def _last_of_equals(offers: list[Offer]) -> list[Offer]:
+    """
+    Of contacts that are equal, the last one counts, as if they had come in
+    requests of their own.
+    """
+    kept: list[Offer] = []
+    for offer in offers:
+        kept = [other for other in kept if not _is_same(other, offer)]
+        kept.append(offer)
+    return kept
+
+
+def _is_same(one: Offer, other: Offer) -> bool:
+    if one.uri is None or other.uri is None:
+        return one.contact == other.contact
+    return one.uri.equivalent(other.uri)
+
+
+def _check_secure(offers: list[Offer], request: Request) -> None:
+    """
+    A sips contact can only be bound by a request that is sips throughout (RFC
+    5630 section 5.2).
+    """
+    if any(offer.uri is not None and offer.uri.scheme == "sips" for offer in offers):
+        uris = (request.to.uri, request.from_.uri, request.request_uri)
+        if any(uri.scheme != "sips" for uri in uris):
+            raise RegistrationRefused(400, "A sips Contact Needs A sips Request")

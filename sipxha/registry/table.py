@@ -1,0 +1,282 @@
+"""
+The registry, and the two ways in which it changes.
+
+L{Registry.register} is the registrar's: a REGISTER becomes rows of this node,
+all or none, under one new update number.  L{Registry.apply} is replication's:
+rows of other nodes are merged in, whatever came first.
+
+It stores nothing and sends nothing: the changed rows are returned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from sipxha.registry.binding import MARKER, Binding, Key
+from sipxha.registry.merge import merge
+from sipxha.registry.register import Offer, Registration, RegistrationRefused
+from sipxha.registry.rows import Rows
+from sipxha.registry.validate import validate
+from sipxha.sip.address import Address
+
+
+class Registered(NamedTuple):
+    """
+    What became of a REGISTER that was not refused.
+    """
+
+    rows: list[Binding]
+    """The rows that changed; empty for a query and for a repeated request."""
+
+    bindings: list[Binding]
+    """All that is current now."""
+
+
+class Registry(Rows):
+    """
+    The rows of all nodes, as one node holds them.
+
+    @ivar name: This node: the primary of the rows that it mints.
+    """
+
+    def __init__(self, name: str, max_expires: int, max_contacts: int = 10) -> None:
+        """
+        @param max_expires: The longest registration that any node grants; a
+            row is forgotten twice that long after its end.
+        @param max_contacts: How many current bindings an AOR may have.
+        """
+        super().__init__(max_expires)
+        self.name = name
+        self._max_contacts = max_contacts
+        self._update_number = 0
+
+    # -- REGISTER --------------------------------------------------------
+
+    def register(self, registration: Registration, now: float) -> Registered:
+        """
+        Do what a REGISTER asks for: all of it, or nothing (RFC 3261 section
+        10.3, steps 6 to 8).
+
+        @raise RegistrationRefused: Out of order, or too many contacts.
+        @raise RowRefused: A contact cannot be a row.
+        """
+        identity = registration.identity
+        if registration.is_query or self._is_repeated(registration, now):
+            return Registered([], self.current(identity, now))
+        live = self._live(identity, now)
+        number = self._update_number + 1
+        if registration.remove_all:
+            rows = [self._marker(registration, number, now)]
+            rows += [self._ended(row, registration, number, now) for row in live]
+        else:
+            rows = self._bound(registration, live, number, now)
+            self._check_room(rows, live, now)
+        self._update_number = number
+        for row in rows:
+            self._put(row)
+        return Registered(rows, self.current(identity, now))
+
+    def _is_repeated(self, registration: Registration, now: float) -> bool:
+        """
+        The sequence check: whether this was done already, here or elsewhere,
+        and only its answer was lost.
+
+        @raise RegistrationRefused: It is late, or not what was done then.
+        """
+        rows = self._calls.get((registration.identity, registration.callid))
+        if rows is None or rows[-1].cseq < registration.cseq:
+            return False
+        if rows[-1].cseq == registration.cseq and self._was_done(registration, rows, now):
+            return True
+        raise RegistrationRefused(500, "Out Of Order")
+
+    def _was_done(self, registration: Registration, rows: list[Binding], now: float) -> bool:
+        """
+        Whether the rows of a Call-ID show that exactly this was asked before.
+        """
+        cseq = registration.cseq
+        asked = {(offer.contact, offer.reg_id): offer.expires for offer in registration.contacts}
+        if registration.remove_all:
+            asked[(MARKER, 0)] = 0
+        for row in reversed(rows):
+            if row.cseq != cseq:
+                break
+            expires = asked.pop((row.contact, row.reg_id), None)
+            is_live = row.deadline > now
+            if expires is None and (is_live or row.contact == MARKER):
+                return False
+            if expires == 0 and is_live:
+                return False
+        return not asked
+
+    def _bound(
+        self, registration: Registration, live: list[Binding], number: int, now: float
+    ) -> list[Binding]:
+        """
+        A row for each contact, and the end of what these replace.
+        """
+        rows: dict[Key, Binding] = {}
+        for offer in registration.contacts:
+            row = self._minted(offer, registration, number, now)
+            validate(row)
+            rows[row.key] = row
+        for row in live:
+            if row.key not in rows and any(_replaces(offer, row) for offer in registration.contacts):
+                rows[row.key] = self._ended(row, registration, number, now)
+        return list(rows.values())
+
+    def _minted(self, offer: Offer, registration: Registration, number: int, now: float) -> Binding:
+        """
+        The row of one contact: granted, or ended even where there was nothing
+        to end, so that a late REGISTER of lower CSeq does not revive it.
+        """
+        if offer.expires:
+            expires, deadline = int(now) + offer.expires, now + offer.expires
+        else:
+            expires, deadline = int(now), now
+            held = self._rows.get((registration.identity, registration.callid, offer.contact, offer.reg_id))
+            if held is not None:
+                expires, deadline = min(expires, held.expires), min(deadline, held.deadline)
+            expires, deadline = max(expires - 1, 0), deadline - 1
+        return Binding(
+            registration.uri,
+            registration.identity,
+            offer.contact,
+            offer.qvalue,
+            registration.callid,
+            registration.cseq,
+            expires,
+            offer.instance_id,
+            offer.reg_id,
+            "",
+            registration.path,
+            registration.received,
+            self.name,
+            number,
+            deadline,
+        )
+
+    def _marker(self, registration: Registration, number: int, now: float) -> Binding:
+        """
+        What remembers a C{Contact: *} for as long as it matters.
+        """
+        marker = self._minted(Offer(MARKER, None, "", 0), registration, number, now)
+        validate(marker)
+        return marker
+
+    def _ended(self, row: Binding, registration: Registration, number: int, now: float) -> Binding:
+        """
+        A live row that somebody ended.  A row of another Call-ID keeps its
+        CSeq, for its own next REGISTER is counted by that.
+        """
+        return row._replace(
+            cseq=registration.cseq if row.callid == registration.callid else row.cseq,
+            expires=max(min(row.expires, int(now)) - 1, 0),
+            primary=self.name,
+            update_number=number,
+            deadline=now - 1,
+        )
+
+    def _check_room(self, rows: list[Binding], live: list[Binding], now: float) -> None:
+        """
+        A REGISTER may not raise the number of bindings above the limit; it
+        may refresh what is there already.
+
+        @raise RegistrationRefused: It would.
+        """
+        if len(live) + len(rows) <= self._max_contacts:
+            return
+        before = {row.slot for row in live}
+        after = before - {row.slot for row in rows} | {row.slot for row in rows if row.deadline > now}
+        if len(after) > max(len(before), self._max_contacts):
+            raise RegistrationRefused(403, "Too Many Contacts")
+
+    # -- replication -----------------------------------------------------
+
+    @property
+    def update_number(self) -> int:
+        """
+        DbUpdateNumber: the last number that this node gave to a change.
+        """
+        return self._update_number
+
+    def raise_update_number(self, number: int) -> None:
+        """
+        Never give C{number} or a smaller one again.
+        """
+        self._update_number = max(self._update_number, number)
+
+    def apply(self, rows: Iterable[Binding], now: float) -> list[Binding]:
+        """
+        Merge in rows of any node, valid ones only.
+
+        A row without a deadline is held to end at its C{expires}.  One that
+        would be purged at once is let go: it is held nowhere any more.
+
+        @return: The rows that changed here, as they are now.
+        """
+        changed = []
+        for row in rows:
+            if not row.deadline:
+                row = row._replace(deadline=float(row.expires))
+            if row.primary == self.name:
+                self.raise_update_number(row.update_number)
+            if row.deadline + self._memory <= now:
+                continue
+            held = self._rows.get(row.key)
+            if held is not None:
+                row = merge(held, row)
+                if row is held:
+                    continue
+            self._put(row)
+            changed.append(row)
+        return changed
+
+    def load(self, rows: Iterable[Binding]) -> None:
+        """
+        Take back the rows of the store.
+        """
+        for row in rows:
+            self._put(row)
+        self.raise_update_number(self.largest_number(self.name))
+
+    def renumber(self, rows: Iterable[Binding]) -> list[Binding]:
+        """
+        Give own rows new numbers, so that every peer will be sent them.
+
+        Rows that shared a number share the new one, and their order stays.
+
+        @param rows: Own rows; those that have changed since are passed over.
+        @return: The rows as they are now.
+        """
+        renumbered = []
+        fresh: dict[int, int] = {}
+        for row in sorted(rows, key=lambda row: row.update_number):
+            if row.primary != self.name or self._rows.get(row.key) != row:
+                continue
+            number = fresh.get(row.update_number)
+            if number is None:
+                self._update_number += 1
+                number = fresh[row.update_number] = self._update_number
+            row = row._replace(update_number=number)
+            self._put(row)
+            renumbered.append(row)
+        return renumbered
+
+
+def _replaces(offer: Offer, row: Binding) -> bool:
+    """
+    Whether a live row gives way to a contact of a REGISTER.
+
+    Two outbound flows are the same only by instance and reg-id (RFC 5626
+    section 6); all else by the equality of RFC 3261 section 19.1.4.
+    """
+    if offer.reg_id and row.reg_id:
+        return offer.reg_id == row.reg_id and offer.instance_id == row.instance_id
+    if offer.contact == row.contact:
+        return True
+    # Equal URIs name the same host in the same letters: rarely any other row does.
+    if offer.uri is None or offer.uri.host.lower() not in row.contact.lower():
+        return False
+    return offer.uri.equivalent(Address.parse(row.contact).uri)

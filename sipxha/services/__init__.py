@@ -1,0 +1,23 @@
+"""
+One Twisted service for each of a node's jobs.
+
+    node          builds all others from the configuration, starts and stops them
+    start_check   what a start would fail on, found without starting
+    registrar     REGISTER into the registry; other requests to
+    redirect      where an address-of-record can be reached
+    proxy         what the two proxies have in common, with
+    forwarding    one forwarded request and its branches, and
+    cluster       the values that they share
+    fork_proxy    the domain's front door
+    auth_proxy    permissions, and staying in the dialog
+    replication   keeps the registries of the nodes the same
+    call_log      call state events into the journal and the database
+    call_resolver one pass from call state events to call detail records
+    neighbours    the addresses of our own nodes
+    user_files    the users, as their files say at the moment
+    overview      how the node is
+    console       what a running node answers over HTTP
+
+They own sockets and files through L{sipxha.net} and L{sipxha.store}, and
+decide by what the pure packages below say.
+"""

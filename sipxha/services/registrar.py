@@ -1,0 +1,282 @@
+"""
+The registrar: the transaction user of a registrar's endpoint.
+
+Takes each REGISTER through RFC 3261 section 10.3 in its order, answers 200
+only when what it changed is on the disk, and hands all other requests to the
+redirect server.  It keeps no state of its own: what is registered is the
+registry's, retransmissions are the transaction layer's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from email.utils import formatdate
+from functools import lru_cache
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from sipxha.auth.digest import Authenticator
+from sipxha.errors import LocalError, RemoteError
+from sipxha.net.endpoint import Endpoint, ITransactionUser
+from sipxha.registry.binding import Binding
+from sipxha.registry.register import RegistrationRefused, Terms, read_register
+from sipxha.registry.table import Registered, Registry
+from sipxha.services.redirect import Redirect, bracketed
+from sipxha.sip import ids
+from sipxha.sip.grammar import quote
+from sipxha.sip.hop import Flow
+from sipxha.sip.message import Request, response_to
+from sipxha.sip.via import Via
+from sipxha.store.registrations import NotYetWritten, RegistrationStore
+from sipxha.transaction.vocabulary import ServerKey
+
+_SUPPORTED = frozenset(("path",))
+"""Extensions that a REGISTER may require."""
+
+Field = tuple[str, str]
+
+
+@implementer(ITransactionUser)
+class RegistrarUser:
+    """
+    Registrar and redirect server of a node.
+
+    @ivar endpoint: Where answers go; set before the first request comes.
+    """
+
+    endpoint: Endpoint
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        terms: Terms,
+        registry: Registry,
+        store: RegistrationStore,
+        authenticator: Authenticator,
+        *,
+        authenticate: bool,
+        allowed: Callable[[str], bool],
+        updated: Callable[[], None],
+        mint: Callable[[], str],
+    ) -> None:
+        """
+        @param authenticator: Its users are the users of the domain, whether
+            or not they have to prove who they are.
+        @param allowed: Whether an address belongs to us or to another node;
+            requests are served, and the Vias that were stamped there
+            believed, from nowhere else.
+        @param updated: Called when there is something new to replicate.
+        """
+        self._reactor = reactor
+        self._terms = terms
+        self._registry = registry
+        self._store = store
+        self._authenticator = authenticator
+        self._authenticate = authenticate
+        self._allowed = allowed
+        self._updated = updated
+        self._mint = mint
+        self._redirect = Redirect(terms.domain, registry, lambda: authenticator.users)
+
+    # -- ITransactionUser --------------------------------------------------
+
+    def request_received(self, transaction: ServerKey, request: Request, flow: Flow) -> None:
+        """
+        Register, or redirect.
+        """
+        try:
+            if not self._allowed(flow.address):
+                raise RegistrationRefused(403, "Forbidden")
+            if request.method == "REGISTER":
+                self._register(transaction, request, flow)
+            else:
+                answer = self._redirect.answer(request, self._reactor.seconds())
+                self._respond(transaction, request, answer.status, fields=answer.fields)
+        except RegistrationRefused as refused:
+            self._refuse(transaction, request, flow, refused.status, refused.reason, refused.fields)
+        except (RemoteError, LocalError) as error:
+            self._refuse(transaction, request, flow, error.status, None, ())
+
+    def ack_received(self, request: Request, flow: Flow) -> None:
+        """
+        Drop it: we send no 2xx to an INVITE.
+        """
+
+    def cancelled(self, transaction: ServerKey) -> None:
+        """
+        Nothing to do: an INVITE is answered as soon as it is there.
+        """
+
+    def server_failed(self, transaction: ServerKey) -> None:
+        """
+        Nothing to do: nothing is kept for an answer.
+        """
+
+    # -- REGISTER ----------------------------------------------------------
+
+    def _register(self, transaction: ServerKey, request: Request, flow: Flow) -> None:
+        """
+        RFC 3261 section 10.3, step by step.
+        """
+        now = self._reactor.seconds()
+        identity = self._identity(request)
+        self._authorize(request, identity, now)
+        received = _source(request, flow, self._allowed)
+        registration = read_register(request, identity, received, self._terms)
+        registered = self._registry.register(registration, now)
+        if registration.is_query:
+            self._confirm(transaction, request, registered.bindings, now)
+            return
+        # Without rows it is a repetition, whose rows may still be on their way.
+        committed = self._store.commit(registered.rows)
+        committed.addCallbacks(
+            self._committed,
+            self._not_committed,
+            callbackArgs=(transaction, request, registered, now),
+            errbackArgs=(transaction, request, flow, registered),
+        )
+        committed.addErrback(self._failed, request)
+
+    def _identity(self, request: Request) -> str:
+        """
+        Steps 1, 2 and 5: whose registration this is.
+        """
+        domain = self._terms.domain
+        if not domain.serves(request.request_uri):
+            raise RegistrationRefused(404, "Domain Is Not Served Here")
+        if request.has("require"):
+            unsupported = [tag for tag in request.values("require") if tag.lower() not in _SUPPORTED]
+            if unsupported:
+                raise RegistrationRefused(420, "Bad Extension", (("Unsupported", ", ".join(unsupported)),))
+        to = request.to.uri
+        if to.scheme not in ("sip", "sips"):
+            raise RegistrationRefused(400, "To Is No SIP URI")
+        identity = domain.identity(to)
+        if identity is None:
+            raise RegistrationRefused(404, "Not Found")
+        return identity
+
+    def _authorize(self, request: Request, identity: str, now: float) -> None:
+        """
+        Steps 3 and 4: only its owner may change an address-of-record.
+        """
+        if not self._authenticate:
+            if not self._authenticator.users.knows(identity):
+                raise RegistrationRefused(404, "Not Found")
+            return
+        values = request.rows("authorization")
+        verdict = self._authenticator.judge(values, "REGISTER", request.uri, now)
+        if verdict.identity is None:
+            challenges = self._authenticator.challenges(now, verdict.stale)
+            fields = tuple(("WWW-Authenticate", challenge) for challenge in challenges)
+            raise RegistrationRefused(401, "Unauthorized", fields)
+        if verdict.identity != identity:
+            raise RegistrationRefused(403, "Forbidden")
+
+    def _committed(
+        self, _: None, transaction: ServerKey, request: Request, registered: Registered, now: float
+    ) -> None:
+        self._confirm(transaction, request, registered.bindings, now)
+        if registered.rows:
+            self._updated()
+
+    def _not_committed(
+        self, failure: Failure, transaction: ServerKey, request: Request, flow: Flow, registered: Registered
+    ) -> None:
+        failure.trap(NotYetWritten)
+        self._refuse(transaction, request, flow, 503, None, ())
+        # What is in memory is written later, and replicated now.
+        if registered.rows:
+            self._updated()
+
+    def _failed(self, failure: Failure, request: Request) -> None:
+        self._log.failure("REGISTER {callid} was not answered", failure, callid=request.call_id)
+
+    # -- answers -----------------------------------------------------------
+
+    def _confirm(
+        self, transaction: ServerKey, request: Request, bindings: Sequence[Binding], now: float
+    ) -> None:
+        """
+        Step 8: all that is current now.
+        """
+        fields: list[Field] = [("Contact", _listed(row, now)) for row in bindings]
+        if request.has("path"):
+            fields += [("Path", value) for value in request.rows("path")]
+        fields.append(("Date", _date(int(now))))
+        self._respond(transaction, request, 200, fields=fields)
+
+    def _refuse(
+        self,
+        transaction: ServerKey,
+        request: Request,
+        flow: Flow,
+        status: int,
+        reason: str | None,
+        fields: Sequence[Field],
+    ) -> None:
+        if status != 401 or request.has("authorization"):
+            self._log.info(
+                "{method} for {to} from {address} refused: {status} {reason}",
+                method=request.method,
+                to=(request.get("to") or "")[:200],
+                address=_source(request, flow, self._allowed),
+                status=status,
+                reason=reason or "",
+            )
+        self._respond(transaction, request, status, reason, fields)
+
+    def _respond(
+        self,
+        transaction: ServerKey,
+        request: Request,
+        status: int,
+        reason: str | None = None,
+        fields: Sequence[Field] = (),
+    ) -> None:
+        response = response_to(request, status, reason, to_tag=ids.tag(self._mint), fields=fields)
+        self.endpoint.respond(transaction, response)
+
+
+def _listed(row: Binding, now: float) -> str:
+    """
+    A binding as the 200 shows it, with the seconds that are left.
+    """
+    contact = f"{bracketed(row.contact)};expires={max(round(row.deadline - now), 1)}"
+    if row.qvalue:
+        contact += f";q={row.qvalue}"
+    if row.instance_id:
+        contact += f";+sip.instance={quote(row.instance_id)}"
+    return contact
+
+
+def _source(request: Request, flow: Flow, allowed: Callable[[str], bool]) -> str:
+    """
+    Where a request came into the cluster.
+
+    Each Via was stamped by who received it: the top one here, the next one by
+    the sender of the top one.  The chain is believed as far as those are ours.
+    """
+    transport, address, port = flow.transport, flow.address, flow.port
+    if allowed(address):
+        for value in request.values("via")[1:]:
+            via = Via.parse(value)
+            transport = via.transport.lower()
+            address = via.received or via.host.strip("[]")
+            port = int(via.rport or via.port or 5060)
+            if not allowed(address):
+                break
+    return f"{transport}:{address}:{port}"
+
+
+@lru_cache(maxsize=8)
+def _date(now: int) -> str:
+    """
+    The Date field (RFC 3261 section 20.17), formatted once a second.
+    """
+    return formatdate(now, usegmt=True)

@@ -1,0 +1,15 @@
+"""
+What is kept on disk and in databases.
+
+Adapters: each module speaks to one kind of storage and returns Deferreds.
+Nothing here decides what a row or an event means.
+
+    registrations  the registry's rows in SQLite, committed in groups
+    postgres       the embedded PostgreSQL server of a node
+    pool           connections to one database, over txpostgres
+    schema         versioned SQL files, applied and upgraded
+    journal        call state events on disk before their messages leave
+    cse_log        moves the journal into the node's own database
+    cse_source     reads call state events of one host
+    cdr_store      writes call detail records
+"""

@@ -1,0 +1,144 @@
+"""
+Tests for L{sipxha.cli.user}.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from click.testing import CliRunner, Result
+from twisted.trial.unittest import SynchronousTestCase
+
+from sipxha.auth.digest import ha1
+from sipxha.auth.users import Users
+from sipxha.cli.user import user
+from sipxha.config.init import Cluster, Server, make_cluster
+from sipxha.config.load import load
+from sipxha.config.users import load_users
+
+NODE = "sipx1.example.com"
+
+
+class UserTests(SynchronousTestCase):
+    """
+    Tests for C{sipxha user}, on a node that C{sipxha init} made.
+    """
+
+    def setUp(self) -> None:
+        folder = Path(self.mktemp())
+        make_cluster(folder, Cluster("example.com", (Server(NODE, "127.0.0.1"),), embedded=True))
+        self.config = folder / NODE / "sipxha.xml"
+
+    def run_(self, *arguments: str, text: str | None = None, status: int = 0) -> Result:
+        """
+        Run a verb and check its exit status.
+        """
+        result = CliRunner().invoke(user, [*arguments, "--config", str(self.config)], input=text)
+        self.assertEqual(result.exit_code, status, result.output)
+        return result
+
+    def known(self) -> Users:
+        """
+        What the node will read.
+        """
+        return load_users(load(self.config).users, "example.com", "example.com")
+
+    def assertPassword(self, password: str) -> None:
+        """
+        Check the password of 201.
+        """
+        self.assertEqual(
+            self.known().ha1("201", "example.com", "MD5"), ha1("201", "example.com", password, "MD5")
+        )
+
+    def test_add_says_what_to_do_next(self) -> None:
+        """
+        A new user has no permissions.
+        """
+        result = self.run_("add", "201", "--password", "secret")
+        self.assertIn("Added 201@example.com", result.output)
+        self.assertIn("sipxha user permit 201", result.output)
+        self.assertNotIn("secret", result.output)
+        self.assertPassword("secret")
+
+    def test_the_password_is_asked_for_twice(self) -> None:
+        """
+        When no option gives it.
+        """
+        self.run_("add", "201", text="secret\nsecret\n")
+        self.assertPassword("secret")
+
+    def test_the_password_may_come_from_standard_input(self) -> None:
+        """
+        For scripts; one line of it.
+        """
+        self.run_("add", "201@example.com", "--password-stdin", text="se cret\nmore\n")
+        self.assertPassword("se cret")
+
+    def test_passwd_changes_it(self) -> None:
+        """
+        Of users who are there.
+        """
+        self.run_("add", "201", "--password", "secret")
+        self.run_("passwd", "201", "--password", "other")
+        self.assertPassword("other")
+        result = self.run_("passwd", "202", "--password", "other", status=1)
+        self.assertIn("202@example.com is not a user", result.output)
+
+    def test_permit_and_forbid(self) -> None:
+        """
+        Several at once.
+        """
+        self.run_("add", "201", "--password", "secret")
+        self.run_("permit", "201", "LocalDialing", "Voicemail")
+        self.run_("forbid", "201", "Voicemail")
+        self.assertEqual(self.known().permissions("201@example.com"), {"LocalDialing"})
+        self.run_("permit", "202", "LocalDialing", status=1)
+
+    def test_remove(self) -> None:
+        """
+        Once.
+        """
+        self.run_("add", "201", "--password", "secret")
+        self.run_("remove", "201")
+        self.assertEqual(len(self.known()), 0)
+        self.run_("remove", "201", status=1)
+
+    def test_list_for_people_and_programs(self) -> None:
+        """
+        The same columns.
+        """
+        self.run_("add", "201", "--password", "secret")
+        self.run_("permit", "201", "LocalDialing")
+        self.assertIn("LocalDialing", self.run_("list").output)
+        self.assertEqual(
+            json.loads(self.run_("list", "--json").output),
+            [
+                {
+                    "identity": "201@example.com",
+                    "permissions": ["LocalDialing"],
+                    "aliases": [],
+                    "digest": ["MD5", "SHA-256"],
+                }
+            ],
+        )
+
+    def test_what_cannot_be_done_is_one_line(self) -> None:
+        """
+        And exit status 1.
+        """
+        self.run_("add", "201", "--password", "secret")
+        for arguments in (
+            ("add", "201", "--password", "x"),
+            ("add", "202", "--password", ""),
+            ("add", "a b", "--password", "x"),
+        ):
+            result = self.run_(*arguments, status=1)
+            self.assertEqual(len(result.output.splitlines()), 1, result.output)
+
+    def test_two_ways_to_give_a_password_are_a_usage_error(self) -> None:
+        """
+        Exit status 2.
+        """
+        self.run_("add", "201", "--password", "x", "--password-stdin", text="y", status=2)

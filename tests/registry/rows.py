@@ -1,0 +1,88 @@
+"""
+Rows and registrations with good defaults, for tests.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from sipxha.registry.binding import Binding
+from sipxha.registry.register import Offer, Registration
+from sipxha.registry.rows import Rows
+from sipxha.sip.uri import Uri
+
+NOW = 1_140_817_000.0
+
+A_ROW = Binding(
+    uri="<sip:201@example.com>",
+    identity="201@example.com",
+    contact="<sip:201@10.1.1.7:5060>",
+    qvalue="",
+    callid="f00d@10.1.1.7",
+    cseq=17,
+    expires=int(NOW) + 3600,
+    instance_id="",
+    reg_id=0,
+    gruu="",
+    path="",
+    received="udp:10.1.1.7:5060",
+    primary="sipx1.example.com",
+    update_number=1,
+    deadline=NOW + 3600,
+)
+
+
+def a_row(**columns: Any) -> Binding:
+    """
+    A row; its deadline is its C{expires} unless said otherwise.
+    """
+    row = A_ROW._replace(**columns)
+    return row if "deadline" in columns else row._replace(deadline=float(row.expires))
+
+
+def an_offer(contact: str = "<sip:201@10.1.1.7:5060>", expires: int = 3600, **fields: Any) -> Offer:
+    """
+    One contact.
+    """
+    return Offer(contact, Uri.parse(contact.strip("<>")), fields.pop("qvalue", ""), expires, **fields)
+
+
+def a_registration(
+    *contacts: Offer, callid: str = "f00d@10.1.1.7", cseq: int = 1, **fields: Any
+) -> Registration:
+    """
+    A REGISTER of 201; without contacts it is a query.
+    """
+    return Registration("<sip:201@example.com>", "201@example.com", callid, cseq, contacts, **fields)
+
+
+def contents(held: Rows) -> set[Binding]:
+    """
+    All rows, by every index but that of deadlines; these must agree.
+    """
+    by_number = [row for name in held.primaries() for row in held.rows_after(name, -1)]
+    by_key = set(held._rows.values())
+    by_aor = {row for rows in held._aors.values() for row in rows}
+    by_call = {row for rows in held._calls.values() for row in rows}
+    assert by_key == by_aor == by_call == set(by_number)
+    assert len(by_number) == len(held)
+    return by_key
+
+
+# Few values each, so that rows meet in every way.
+rows = st.builds(
+    a_row,
+    identity=st.sampled_from(("201@example.com", "202@example.com")),
+    contact=st.sampled_from(("<sip:a@10.1.1.7>", "<sip:b@10.1.1.8>", "*")),
+    callid=st.sampled_from(("one", "two")),
+    cseq=st.integers(1, 3),
+    expires=st.integers(int(NOW) - 2, int(NOW) + 2),
+    instance_id=st.sampled_from(("", "<urn:uuid:1>")),
+    reg_id=st.sampled_from((0, 0, 1)),
+    received=st.sampled_from(("", "udp:10.1.1.7:5060", "udp:10.1.1.8:5060")),
+    path=st.sampled_from(("", "<sip:p1;lr>")),
+    primary=st.sampled_from(("sipx1.example.com", "sipx2.example.com")),
+    update_number=st.integers(1, 3),
+)

@@ -1,0 +1,171 @@
+"""
+Tests for L{sipxha.registry.register}: what a REGISTER asks for.
+"""
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from sipxha.registry.domain import ServedDomain
+from sipxha.registry.register import Registration, RegistrationRefused, Terms, read_register
+from sipxha.sip.message import Request
+
+TERMS = Terms(ServedDomain("example.com"), min_expires=60, default_expires=3000, max_expires=7200)
+
+
+def a_register(
+    *fields: tuple[str, str], uri: str = "sip:example.com", aor: str = "sip:201@example.com"
+) -> Request:
+    """
+    A REGISTER with these fields besides the necessary ones.
+    """
+    return Request(
+        "REGISTER",
+        uri,
+        [
+            ("Via", "SIP/2.0/UDP 10.1.1.7:5060;branch=z9hG4bK-1"),
+            ("From", f"<{aor}>;tag=1"),
+            ("To", f'"Ann" <{aor}>'),
+            ("Call-ID", "f00d@10.1.1.7"),
+            ("CSeq", "17 REGISTER"),
+            *fields,
+        ],
+    )
+
+
+def read(*fields: tuple[str, str], **more: str) -> Registration:
+    """
+    What such a REGISTER asks for.
+    """
+    return read_register(a_register(*fields, **more), "201@example.com", "udp:10.1.1.7:5060", TERMS)
+
+
+class ReadRegisterTests(SynchronousTestCase):
+    """
+    Tests for L{read_register}.
+    """
+
+    def assertRefused(self, status: int, *fields: tuple[str, str], **more: str) -> RegistrationRefused:
+        """
+        Check the status of the refusal.
+        """
+        refused: RegistrationRefused = self.assertRaises(RegistrationRefused, read, *fields, **more)
+        self.assertEqual(refused.status, status)
+        return refused
+
+    def test_one_contact(self) -> None:
+        """
+        Everything that becomes a column.
+        """
+        registration = read(
+            ("Contact", '"Ann" <sip:201@10.1.1.7:5060;transport=tcp>;q=0.5;expires=600'),
+            ("Path", "<sip:p1;lr>, <sip:p2;lr>"),
+        )
+        self.assertEqual(registration.uri, "<sip:201@example.com>")
+        self.assertEqual((registration.callid, registration.cseq), ("f00d@10.1.1.7", 17))
+        self.assertEqual(registration.path, "<sip:p1;lr>,<sip:p2;lr>")
+        self.assertEqual(registration.received, "udp:10.1.1.7:5060")
+        (offer,) = registration.contacts
+        self.assertEqual(offer.contact, "<sip:201@10.1.1.7:5060;transport=tcp>")
+        self.assertEqual((offer.qvalue, offer.expires), ("0.5", 600))
+
+    def test_R10_no_contact_is_a_query(self) -> None:
+        """
+        Nothing is asked to change.
+        """
+        self.assertTrue(read().is_query)
+        self.assertFalse(read(("Contact", "<sip:201@10.1.1.7>")).is_query)
+
+    def test_R11_a_star_stands_alone_and_expires_at_once(self) -> None:
+        """
+        RFC 3261 section 10.3 step 6.
+        """
+        self.assertTrue(read(("Contact", "*"), ("Expires", "0")).remove_all)
+        self.assertRefused(400, ("Contact", "*"))
+        self.assertRefused(400, ("Contact", "*"), ("Expires", "60"))
+        self.assertRefused(400, ("Contact", "*"), ("Contact", "<sip:201@10.1.1.7>"), ("Expires", "0"))
+
+    def test_R13_the_parameter_counts_before_the_field_before_the_default(self) -> None:
+        """
+        RFC 3261 section 10.3 step 7.
+        """
+        contact = "<sip:201@10.1.1.7>"
+        for fields, expires in (
+            ([("Contact", f"{contact};expires=100"), ("Expires", "200")], 100),
+            ([("Contact", contact), ("Expires", "200")], 200),
+            ([("Contact", contact)], 3000),
+            ([("Contact", f"{contact};expires=0"), ("Expires", "200")], 0),
+        ):
+            self.assertEqual(read(*fields).contacts[0].expires, expires, fields)
+
+    def test_R14_too_short_is_refused_and_too_long_is_shortened(self) -> None:
+        """
+        The least that is granted is said in Min-Expires.
+        """
+        contact = "<sip:201@10.1.1.7>"
+        refused = self.assertRefused(423, ("Contact", contact), ("Expires", "59"))
+        self.assertEqual(refused.fields, (("Min-Expires", "60"),))
+        self.assertEqual(read(("Contact", contact), ("Expires", "60")).contacts[0].expires, 60)
+        self.assertEqual(read(("Contact", contact), ("Expires", "9999999999")).contacts[0].expires, 3600)
+        self.assertEqual(read(("Contact", f"{contact};expires=99999999999")).contacts[0].expires, 7200)
+
+    def test_R14_an_hour_is_never_too_short(self) -> None:
+        """
+        Whatever the least is otherwise.
+        """
+        strict = Terms(TERMS.domain, min_expires=7200, default_expires=7200, max_expires=7200)
+        request = a_register(("Contact", "<sip:201@10.1.1.7>"), ("Expires", "3600"))
+        self.assertEqual(read_register(request, "201@example.com", "", strict).contacts[0].expires, 3600)
+
+    def test_R18_one_bad_contact_spoils_all(self) -> None:
+        """
+        Expires that are no number, and a q that is none.
+        """
+        for bad in ("expires=soon", "expires=-1", "expires", "q=2", "q=0.5555", "q"):
+            self.assertRefused(400, ("Contact", f"<sip:a@10.1.1.7>, <sip:b@10.1.1.7>;{bad}"))
+
+    def test_R15_of_equal_contacts_the_last_counts(self) -> None:
+        """
+        As if they had come one after the other.
+        """
+        registration = read(("Contact", "<sip:a@h>;expires=100, <sip:a@H>;expires=0, <sip:b@h>"))
+        self.assertEqual([offer.contact for offer in registration.contacts], ["<sip:a@H>", "<sip:b@h>"])
+
+    def test_R22_other_schemes_are_contacts_too(self) -> None:
+        """
+        They are compared by their text.
+        """
+        registration = read(("Contact", "<tel:+4930123>, <mailto:a@example.com>, <tel:+4930123>"))
+        self.assertEqual(
+            [offer.contact for offer in registration.contacts], ["<mailto:a@example.com>", "<tel:+4930123>"]
+        )
+
+    def test_R23_unknown_parameters_stay_where_they_were(self) -> None:
+        """
+        Those of the URI in the URI, those of the field behind it.
+        """
+        contact = '<sip:201@10.1.1.7;x=1?Replaces=abc>;unknown;methods="INVITE, BYE"'
+        (offer,) = read(("Contact", f"{contact};q=1.0;expires=60")).contacts
+        self.assertEqual(offer.contact, contact)
+
+    def test_G06_a_phone_does_not_set_its_own_gruu(self) -> None:
+        """
+        The parameters are dropped; the instance is kept.
+        """
+        value = '<sip:201@10.1.1.7>;pub-gruu="sip:x@y";temp-gruu="sip:z@y";+sip.instance="<urn:uuid:1>"'
+        (offer,) = read(("Contact", value)).contacts
+        self.assertEqual((offer.contact, offer.instance_id), ("<sip:201@10.1.1.7>", "<urn:uuid:1>"))
+
+    def test_O02_a_reg_id_that_no_edge_vouches_for_is_ignored(self) -> None:
+        """
+        RFC 5626 section 6: without a flow there is nothing to tell apart.
+        """
+        (offer,) = read(("Contact", '<sip:201@10.1.1.7>;reg-id=1;+sip.instance="<urn:uuid:1>"')).contacts
+        self.assertEqual((offer.contact, offer.reg_id), ("<sip:201@10.1.1.7>", 0))
+
+    def test_R09_a_sips_contact_needs_a_sips_request(self) -> None:
+        """
+        RFC 5630 section 5.2.
+        """
+        contact = ("Contact", "<sips:201@10.1.1.7>")
+        self.assertRefused(400, contact)
+        self.assertRefused(400, contact, uri="sips:example.com")
+        self.assertTrue(read(contact, uri="sips:example.com", aor="sips:201@example.com").contacts)

@@ -1,0 +1,95 @@
+"""
+Tests for L{sipxha.registry.rows}: all indexes agree, and nothing stays for ever.
+"""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from sipxha.registry.binding import Binding
+from sipxha.registry.rows import Rows
+from tests.registry.rows import NOW, a_row, contents, rows
+
+MAX = 7200
+MEMORY = 2 * MAX
+
+
+class IndexTests(SynchronousTestCase):
+    """
+    Tests for what is found where.
+    """
+
+    @given(st.lists(rows, max_size=30))
+    def test_the_last_row_of_each_key_is_found_by_every_index(self, some: list[Binding]) -> None:
+        """
+        In the order of each.
+        """
+        held = Rows(MAX)
+        for row in some:
+            held._put(row)
+        self.assertEqual(contents(held), set({row.key: row for row in some}.values()))
+        for name in held.primaries():
+            numbers = [row.update_number for row in held.rows_after(name, 0)]
+            self.assertEqual(numbers, sorted(numbers))
+            self.assertEqual(held.largest_number(name), numbers[-1])
+        for by_deadline in held._aors.values():
+            self.assertEqual(by_deadline, sorted(by_deadline, key=lambda row: row.deadline))
+        for by_cseq in held._calls.values():
+            self.assertEqual(by_cseq, sorted(by_cseq, key=lambda row: row.cseq))
+
+    @given(st.lists(rows, max_size=30), st.integers(-3, 3))
+    def test_a_purge_leaves_exactly_what_is_young_enough(self, some: list[Binding], seconds: int) -> None:
+        """
+        Rows that ended sooner than they first said wait until then, no longer.
+        """
+        held = Rows(MAX)
+        for row in some:
+            held._put(row)
+        before, horizon = contents(held), NOW + seconds
+        gone = set(held.purge(horizon + MEMORY))
+        self.assertEqual(contents(held), {row for row in before if row.key not in gone})
+        self.assertTrue(all(row.deadline <= horizon for row in before if row.key in gone))
+        held.purge(NOW + 3 + MEMORY)
+        self.assertEqual((len(held), held._ages, held.primaries()), (0, [], []))
+
+
+class PurgeTests(SynchronousTestCase):
+    """
+    What is forgotten, and when.
+    """
+
+    def setUp(self) -> None:
+        self.rows = Rows(MAX)
+        self.row = a_row()
+        self.rows._put(self.row)
+
+    def test_a_row_is_forgotten_twice_the_longest_expiry_after_its_end(self) -> None:
+        """
+        SyncDesign 4.1; without any request.
+        """
+        end = self.row.deadline
+        self.assertEqual(self.rows.purge(end + MEMORY - 1), [])
+        self.assertTrue(self.rows.known(self.row.identity))
+        self.assertEqual(self.rows.purge(end + MEMORY), [self.row.key])
+        self.assertFalse(self.rows.known(self.row.identity))
+        self.assertIsNone(self.rows.held(self.row.key))
+
+    def test_a_refreshed_row_is_not_forgotten(self) -> None:
+        """
+        Its first deadline does not count any more.
+        """
+        end = self.row.deadline
+        self.rows._put(self.row._replace(deadline=end + 3000))
+        self.assertEqual(self.rows.purge(end + MEMORY), [])
+        self.assertEqual(self.rows.purge(end + 3000 + MEMORY), [self.row.key])
+        self.assertEqual(self.rows.purge(end + 100 * MAX), [])
+
+    def test_a_forgotten_row_can_come_again(self) -> None:
+        """
+        And is forgotten again.
+        """
+        self.rows.purge(NOW + 10 * MAX)
+        self.rows._put(self.row)
+        self.assertEqual(self.rows.purge(NOW + 10 * MAX), [self.row.key])
