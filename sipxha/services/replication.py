@@ -1,0 +1,260 @@
+"""
+Keeps this node's registry and its peers' the same.
+
+Drives L{sipxha.sync.engine.Engine}: carries its calls and the peers', commits
+the rows that came, and writes the lines that an operator looks for.  What is
+said to whom, and when, is the engine's; what becomes of a row is the
+registry's.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from sipxha.config import model
+from sipxha.errors import SipxhaError
+from sipxha.net.driver import Driver
+from sipxha.net.rpc_client import Addresses, RpcClient
+from sipxha.net.rpc_server import Exchange, RpcServer
+from sipxha.net.tls import MutualTls
+from sipxha.registry.table import Registry
+from sipxha.store.registrations import NotYetWritten, RegistrationStore
+from sipxha.sync import effects as fx
+from sipxha.sync import rpc, wire
+from sipxha.sync.engine import Engine, Settings
+from sipxha.sync.link import State
+
+PURGE_INTERVAL = 60.0
+
+
+class Replication(Service):
+    """
+    The registrar's ties to its peers.
+
+    @ivar ready: Fires when SIP may be served: C{True} when it must be without
+        some peer's rows.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: Any,
+        config: model.Config,
+        registry: Registry,
+        store: RegistrationStore,
+        addresses: Addresses,
+    ) -> None:
+        """
+        @param registry: Holds what the store had.
+        @param addresses: Where a name is, for peers without an address.
+
+        @raise TlsUnusable: The node's certificate, key or authority cannot be used.
+        """
+        assert config.registrar is not None and config.registrar.replication is not None
+        assert config.tls is not None
+        settings = config.registrar.replication
+        self.ready: Deferred[bool] = Deferred()
+        self._reactor = reactor
+        self._registry = registry
+        self._store = store
+        self._listen = config.node.listen
+        self._port = settings.port
+        self._known = {peer.name: peer.address for peer in settings.peers}
+        self._addresses = addresses
+        self._tls = MutualTls(config.tls)
+        self._client = RpcClient(reactor, self._tls, settings.port, self._where)
+        self._server = RpcServer(reactor, self._tls, self)
+        self._engine = Engine(
+            config.node.name,
+            self._known,
+            registry,
+            Settings(settings.startup_limit, config.registrar.max_expires),
+        )
+        self._driver: Driver[fx.Effect] = Driver(reactor, self._engine, self._perform)
+        self._purging = LoopingCall(self._purge)
+        self._purging.clock = reactor
+        self._listening: IListeningPort | None = None
+        self._exchanges: dict[int, Exchange] = {}
+        self._last_exchange = 0
+
+    # --- life ---------------------------------------------------------------
+
+    def startService(self) -> None:
+        """
+        Answer pulls, and begin the start-up phase.
+
+        @raise twisted.internet.error.CannotListenError: The port is taken.
+        """
+        super().startService()
+        self._listening = self._server.listen(self._reactor, self._listen, self._port)
+        self._driver.perform(self._engine.start(self._driver.now()))
+        self._purging.start(PURGE_INTERVAL, now=False)
+
+    def stopService(self) -> Deferred[Any]:
+        """
+        Say nothing any more and hear nothing.
+        """
+        super().stopService()
+        self._driver.stop()
+        if self._purging.running:
+            self._purging.stop()
+        listening, self._listening = self._listening, None
+        closed = maybeDeferred(listening.stopListening) if listening is not None else succeed(None)
+        return DeferredList([closed, self._client.close(), self._server.close()], consumeErrors=True)
+
+    def reload(self) -> None:
+        """
+        Read certificates and key again.
+
+        @raise TlsUnusable: They cannot be used, and the old ones stay.
+        """
+        self._tls.reload()
+
+    # --- what others tell and ask -------------------------------------------
+
+    def updated(self) -> None:
+        """
+        A REGISTER changed the registry.
+        """
+        self._driver.perform(self._engine.updated(self._driver.now()))
+
+    def call_received(self, exchange: Exchange, method: str, params: list[wire.Value]) -> None:
+        """
+        A peer calls (L{sipxha.net.rpc_server.Callee}).
+        """
+        self._last_exchange += 1
+        self._exchanges[self._last_exchange] = exchange
+        now = self._driver.now()
+        self._driver.perform(self._engine.call_received(self._last_exchange, method, params, now))
+
+    def peers(self) -> list[dict[str, Any]]:
+        """
+        A row for each peer, as C{sipxha peers} shows it.
+        """
+        name = self._engine.name
+        return [
+            {
+                "name": link.name,
+                "state": link.state.value,
+                "sent": link.sent,
+                "received": link.received,
+                "behind": len({row.update_number for row in self._registry.rows_after(name, link.sent)}),
+                "last_error": link.last_fault or None,
+                "next_try": None if link.next_try is None else _iso(link.next_try),
+            }
+            for link in self._engine.links.values()
+        ]
+
+    # --- effects ------------------------------------------------------------
+
+    def _perform(self, effect: fx.Effect) -> None:
+        if isinstance(effect, fx.Call):
+            self._call(effect)
+        elif isinstance(effect, fx.Store):
+            self._commit(effect)
+        elif isinstance(effect, fx.Answer):
+            self._exchanges.pop(effect.exchange).answer(wire.encode_answer(effect.value))
+        elif isinstance(effect, fx.AnswerRows):
+            head, name = rpc.pull_answer(effect.dialect, effect.rows)
+            rows = (rpc.write_row(effect.dialect, row) for row in effect.rows)
+            self._exchanges.pop(effect.exchange).answer_pieces(wire.encode_rows(head, name, rows))
+        elif isinstance(effect, fx.Refuse):
+            self._log.debug("refused a call: {fault}", fault=effect.fault)
+            self._exchanges.pop(effect.exchange).answer(wire.encode_fault(effect.fault))
+        elif isinstance(effect, fx.Open):
+            self._open(effect.is_degraded)
+        else:
+            self._report(effect)
+
+    def _call(self, call: fx.Call) -> None:
+        engine, driver = self._engine, self._driver
+
+        def answered(value: Any) -> None:
+            driver.perform(engine.call_answered(call.id, value, driver.now()))
+
+        def failed(failure: Failure) -> None:
+            if not failure.check(SipxhaError):
+                # Whatever it was, the engine waits for the end of its call.
+                self._log.failure("calling {method} of {peer}", failure, method=call.method, peer=call.peer)
+            driver.perform(engine.call_failed(call.id, failure.getErrorMessage(), driver.now()))
+
+        self._client.call(call.peer, call.method, call.params, call.rows).addCallbacks(answered, failed)
+
+    def _commit(self, store: fx.Store) -> None:
+        engine, driver = self._engine, self._driver
+
+        def stored(_: None) -> None:
+            driver.perform(engine.stored(store.token, driver.now()))
+
+        def failed(failure: Failure) -> None:
+            failure.trap(NotYetWritten)
+            driver.perform(engine.store_failed(store.token, driver.now()))
+
+        self._store.commit(store.rows).addCallbacks(stored, failed)
+
+    def _open(self, is_degraded: bool) -> None:
+        self._log.info(
+            "replication: start-up phase is over, update numbers go on from {number}",
+            number=self._registry.update_number,
+        )
+        if not self.ready.called:
+            self.ready.callback(is_degraded)
+
+    def _report(self, effect: fx.PeerChanged | fx.Synchronized | fx.Pulled | fx.NumberRaised) -> None:
+        if isinstance(effect, fx.PeerChanged):
+            if effect.state is State.REACHABLE:
+                self._log.info("peer '{peer}' is Reachable", peer=effect.peer)
+            else:
+                self._log.warn(
+                    "peer '{peer}' is {state}: {reason}",
+                    peer=effect.peer,
+                    state=effect.state.value,
+                    reason=effect.reason[:500],
+                )
+        elif isinstance(effect, fx.Synchronized):
+            how = "received from" if effect.by_peer else "success to"
+            self._log.info(
+                "registrarSync.reset {how} '{peer}'; update numbering synchronized to {number}",
+                how=how,
+                peer=effect.peer,
+                number=effect.number,
+            )
+        elif isinstance(effect, fx.Pulled):
+            self._log.info(
+                "pulled {rows} rows of '{primary}' from '{peer}', {changed} were news",
+                rows=effect.rows,
+                primary=effect.primary,
+                peer=effect.peer,
+                changed=effect.changed,
+            )
+        else:
+            self._log.warn(
+                "peer '{peer}' holds our update {number}, more than we counted: was the clock set back?",
+                peer=effect.peer,
+                number=effect.number,
+            )
+
+    # --- the rest -----------------------------------------------------------
+
+    def _where(self, name: str) -> Deferred[list[str]]:
+        address = self._known.get(name)
+        return self._addresses(name) if address is None else succeed([address])
+
+    def _purge(self) -> None:
+        gone = self._registry.purge(self._driver.now())
+        if gone:
+            # What could not be written is kept by the store and tried again.
+            self._store.commit((), gone).addErrback(lambda failure: failure.trap(NotYetWritten) and None)
+
+
+def _iso(when: float) -> str:
+    return datetime.fromtimestamp(when, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,120 @@
+"""
+What the engine asks its driver to do, and what it has to report.
+
+Values only; L{sipxha.services.replication} performs them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias
+
+from sipxha.registry.binding import Binding
+from sipxha.sync import rpc
+from sipxha.sync.link import State
+from sipxha.sync.wire import Fault, Value
+
+
+class Call(NamedTuple):
+    """
+    Call a peer; then say L{Engine.call_answered} or L{Engine.call_failed}.
+    """
+
+    id: int
+    peer: str
+    method: str
+    params: list[Value]
+    rows: rpc.Dialect | None = None
+    """Whose rows the answer holds, which may be many; C{None} for a short answer."""
+
+
+class Answer(NamedTuple):
+    """
+    The answer to a call that came.
+    """
+
+    exchange: int
+    value: Value
+
+
+class AnswerRows(NamedTuple):
+    """
+    The answer to a pull that came.
+    """
+
+    exchange: int
+    dialect: rpc.Dialect
+    rows: list[Binding]
+
+
+class Refuse(NamedTuple):
+    """
+    The fault that answers a call that came.
+    """
+
+    exchange: int
+    fault: Fault
+
+
+class Store(NamedTuple):
+    """
+    Commit rows, and all that was handed over before even if there are none;
+    then say L{Engine.stored} or L{Engine.store_failed}.
+    """
+
+    token: int
+    rows: list[Binding]
+
+
+class Open(NamedTuple):
+    """
+    Start-up is over: SIP may be served.
+    """
+
+    is_degraded: bool
+    """Some peer could not be asked, or not in time."""
+
+
+class PeerChanged(NamedTuple):
+    """
+    A link is in another state than before.
+    """
+
+    peer: str
+    state: State
+    reason: str
+
+
+class Synchronized(NamedTuple):
+    """
+    A reset succeeded.
+    """
+
+    peer: str
+    by_peer: bool
+    number: int
+    """The last update of ours that the peer holds."""
+
+
+class Pulled(NamedTuple):
+    """
+    Rows came by a pull.
+    """
+
+    peer: str
+    primary: str
+    rows: int
+    changed: int
+
+
+class NumberRaised(NamedTuple):
+    """
+    A peer holds more of our updates than we have counted: our clock was set back.
+    """
+
+    peer: str
+    number: int
+
+
+Effect: TypeAlias = (
+    Call | Answer | AnswerRows | Refuse | Store | Open | PeerChanged | Synchronized | Pulled | NumberRaised
+)

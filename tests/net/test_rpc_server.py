@@ -1,0 +1,210 @@
+"""
+Tests for L{sipxha.net.rpc_server} and the client together, over real HTTPS.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.endpoints import TCP4ClientEndpoint, wrapClientTLS
+from twisted.internet.protocol import Factory, Protocol
+from twisted.trial.unittest import TestCase
+
+from sipxha.config.model import Tls
+from sipxha.net.rpc_client import CallFailed, RpcClient
+from sipxha.net.rpc_server import MOST_BODY, Exchange, RpcServer
+from sipxha.net.tls import MutualTls
+from sipxha.sync import rpc, wire
+from tests.support.bindings import a_row
+from tests.support.certs import Authority
+
+reactor: Any = _reactor
+SERVER, CLIENT = "sipx1.example.com", "sipx2.example.com"
+
+
+class _Echo:
+    """
+    Answers with the last parameter, or with as many rows as it says.
+    """
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def call_received(self, exchange: Exchange, method: str, params: list[wire.Value]) -> None:
+        self.heard.append(method)
+        if method != "rows":
+            exchange.answer(wire.encode_answer(params[-1]))
+            return
+        rows = [a_row(update_number=number + 1) for number in range(int(str(params[-1])))]
+        head, name = rpc.pull_answer(rpc.MEMO, rows)
+        exchange.answer_pieces(wire.encode_rows(head, name, (rpc.write_row(rpc.MEMO, row) for row in rows)))
+
+
+class _Raw(Protocol):
+    """
+    A client that writes what a test wants and keeps what it hears.
+    """
+
+    def __init__(self) -> None:
+        self.heard = b""
+        self.done: Deferred[bytes] = Deferred()
+        self.lost: Deferred[None] = Deferred()
+
+    def dataReceived(self, data: bytes) -> None:
+        self.heard += data
+        if b"\r\n\r\n" in self.heard and not self.done.called:
+            self.done.callback(self.heard)
+
+    def connectionLost(self, reason: Any = None) -> None:
+        self.lost.callback(None)
+
+
+class RpcTests(TestCase):
+    """
+    Tests for calls between two nodes.
+    """
+
+    def setUp(self) -> None:
+        self.authority = Authority(Path(self.mktemp()))
+        self.echo = _Echo()
+        server = RpcServer(reactor, MutualTls(self.authority.issue(SERVER)), self.echo)
+        self.port = server.listen(reactor, "127.0.0.1", 0)
+        self.addCleanup(server.close)
+        self.addCleanup(self.port.stopListening)
+        self.client = self.make_client(self.authority.issue(CLIENT))
+
+    def make_client(self, tls: Tls) -> RpcClient:
+        host: Any = self.port.getHost()
+        client = RpcClient(reactor, MutualTls(tls), host.port, lambda name: succeed(["127.0.0.1"]))
+        self.addCleanup(client.close)
+        return client
+
+    async def raw(self, text: bytes) -> tuple[bytes, _Raw]:
+        host: Any = self.port.getHost()
+        plain = TCP4ClientEndpoint(reactor, "127.0.0.1", host.port)
+        secured = wrapClientTLS(MutualTls(self.authority.issue(CLIENT)).client(SERVER), plain)
+        talk: _Raw = await secured.connect(Factory.forProtocol(_Raw))  # type: ignore[assignment]
+        assert talk.transport is not None
+        self.addCleanup(lambda: talk.lost)
+        self.addCleanup(talk.transport.abortConnection)  # type: ignore[attr-defined]
+        talk.transport.write(text)
+        return await talk.done, talk
+
+    async def test_values_come_back_as_they_went(self) -> None:
+        """
+        Numbers of 64 bits included.
+        """
+        values: list[wire.Value] = [wire.I8(1 << 62), "ä & <b>", ["x", {"y": 1}], {}]
+        for value in values:
+            self.assertEqual(await self.client.call(SERVER, "echo", [CLIENT, value]), value)
+
+    async def test_one_connection_carries_a_hundred_calls(self) -> None:
+        """
+        And a call whose caller is refused does not end it.
+        """
+        with self.assertRaises(wire.Fault):
+            await self.client.call(SERVER, "echo", ["sipx9.example.com", 1])
+        for number in range(100):
+            self.assertEqual(await self.client.call(SERVER, "echo", [CLIENT, number]), number)
+        port: Any = self.port
+        self.assertEqual(len(port.factory.protocols), 1)
+
+    async def test_sixty_four_connections_at_once(self) -> None:
+        """
+        A mesh of many nodes is served.
+        """
+        tls = self.authority.issue(CLIENT)
+        clients = [self.make_client(tls) for _ in range(64)]
+        answers = await gatherResults([each.call(SERVER, "echo", [CLIENT, 5]) for each in clients])
+        self.assertEqual(answers, [5] * 64)
+
+    async def test_a_caller_must_stand_in_its_certificate(self) -> None:
+        """
+        Anything else is fault -4, and is not heard.
+        """
+        for caller in ("sipx1.example.com", "example.com", f"{CLIENT}.", "*"):
+            failure = await self.assertFailure(self.client.call(SERVER, "echo", [caller, 1]), wire.Fault)
+            self.assertEqual(failure.code, rpc.AUTHENTICATION)
+        self.assertEqual(self.echo.heard, [])
+        self.flushLoggedErrors()
+
+    async def test_a_caller_is_known_in_any_case_of_letters(self) -> None:
+        """
+        Names are folded.
+        """
+        self.assertEqual(await self.client.call(SERVER, "echo", [CLIENT.upper(), 1]), 1)
+
+    async def test_a_call_without_a_caller_is_a_fault(self) -> None:
+        """
+        302, as older registrars say.
+        """
+        nobody: list[list[wire.Value]] = [[], [5], [""]]
+        for params in nobody:
+            failure = await self.assertFailure(self.client.call(SERVER, "echo", params), wire.Fault)
+            self.assertEqual(failure.code, rpc.INVALID_PARAMETER)
+
+    async def test_other_authorities_and_names_fail_the_call(self) -> None:
+        """
+        The engine is told why.
+        """
+        other = Authority(Path(self.mktemp()))
+        stranger = self.make_client(other.issue(CLIENT))
+        await self.assertFailure(stranger.call(SERVER, "echo", [CLIENT, 1]), CallFailed)
+        failure = await self.assertFailure(
+            self.client.call("sipx3.example.com", "echo", [CLIENT, 1]), CallFailed
+        )
+        self.assertIn("answered with a certificate for sipx1.example.com", str(failure))
+        self.assertEqual(self.echo.heard, [])
+
+    async def test_many_rows_come_as_rows(self) -> None:
+        """
+        In pieces on the way, and none is missing.
+        """
+        answer = await self.client.call(SERVER, "rows", [CLIENT, 1000], rpc.MEMO)
+        rows = rpc.rows_answered(rpc.MEMO, answer)
+        self.assertEqual([row.update_number for row in rows], list(range(1, 1001)))
+        self.assertEqual(rows[0], a_row(update_number=1))
+        answer = await self.client.call(SERVER, "rows", [CLIENT, 0], rpc.MEMO)
+        self.assertEqual(rpc.rows_answered(rpc.MEMO, answer), [])
+
+    async def test_a_body_that_is_too_long_is_not_read(self) -> None:
+        """
+        Whether its length was told or not.
+        """
+        head = b"POST /RPC2 HTTP/1.1\r\nHost: a\r\n"
+        answer, _ = await self.raw(head + b"Content-Length: %d\r\n\r\n" % (MOST_BODY + 1))
+        self.assertTrue(answer.startswith(b"HTTP/1.1 413 "), answer)
+        chunk = b"%x\r\n%s\r\n" % (1 << 16, b" " * (1 << 16))
+        answer, _ = await self.raw(head + b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 17)
+        self.assertTrue(answer.startswith(b"HTTP/1.1 413 "), answer)
+        self.assertEqual(self.echo.heard, [])
+
+    async def test_other_paths_and_methods_have_their_statuses(self) -> None:
+        """
+        Only POST of /RPC2 is a call.
+        """
+        for text, status in (
+            (b"POST /RPC3 HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", b"404"),
+            (b"POST /RPC2/x HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", b"404"),
+            (b"GET /RPC2 HTTP/1.1\r\nHost: a\r\n\r\n", b"405"),
+            (
+                b"POST /RPC2 HTTP/1.1\r\nHost: a\r\nContent-Encoding: gzip\r\nContent-Length: 0\r\n\r\n",
+                b"415",
+            ),
+        ):
+            answer, _ = await self.raw(text)
+            self.assertEqual(answer.split(b" ")[1], status)
+
+    async def test_a_body_that_is_no_call_is_a_fault(self) -> None:
+        """
+        With 200 OK, as XML-RPC has it, and the connection goes on.
+        """
+        text = b"POST /RPC2 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
+        answer, talk = await self.raw(text)
+        self.assertTrue(answer.startswith(b"HTTP/1.1 200 OK\r\n"))
+        self.assertIn(b"<int>-1</int>", answer)
+        self.assertIn(b"Content-Length: ", answer)
+        self.assertFalse(talk.lost.called)

@@ -1,0 +1,423 @@
+"""
+N registrars in one process: the engines and registries are the real ones.
+
+Clock, links and disks are not.  Every call travels as XML, may be late, lost
+or delivered twice, and meets whatever its peer has become meanwhile.  All
+chance comes from one seed, so that a run can be had again.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable
+from random import Random
+
+from sipxha.registry.binding import Binding, Key
+from sipxha.registry.register import Offer, Registration, RegistrationRefused
+from sipxha.registry.table import Registry
+from sipxha.sync import effects as fx
+from sipxha.sync import rpc, wire
+from sipxha.sync.engine import Engine, Phase, Settings
+from sipxha.sync.link import State
+
+START = 1_700_000_000.0
+TIMEOUT = 3.0
+MAX_EXPIRES = 7200
+
+Rank = tuple[int, int]
+
+
+def rank(row: Binding) -> Rank:
+    """
+    What another row of the key must have at least, for nothing to be lost.
+    """
+    return row.cseq, -row.expires
+
+
+class Node:
+    """
+    One server, up or down; its disk outlives it.
+    """
+
+    def __init__(self, cluster: Cluster, name: str, peers: Iterable[str]) -> None:
+        self._cluster = cluster
+        self.name = name
+        self._peers = list(peers)
+        self.disk: dict[Key, Binding] = {}
+        self.skew = 0.0
+        self.life = 0
+        self.is_up = False
+        self.is_open = False
+        self.has_begun = False
+        self.registry = Registry(name, MAX_EXPIRES)
+        self.engine = Engine(name, self._peers, self.registry, Settings())
+        self.changes: list[str] = []
+        self._exchanges: dict[int, Callable[[bytes], None]] = {}
+        self._last_exchange = 0
+        self._disk_free = 0.0
+
+    def now(self) -> float:
+        """
+        The time by this node's clock.
+        """
+        return self._cluster.now + self.skew
+
+    def start(self) -> None:
+        """
+        Begin a life with what the disk has.
+        """
+        self.is_up, self.is_open, self.has_begun = True, False, False
+        self.life += 1
+        self.registry = Registry(self.name, MAX_EXPIRES)
+        self.registry.load(self.disk.values())
+        self.engine = Engine(self.name, self._peers, self.registry, Settings())
+        self._exchanges.clear()
+        self.perform(self.engine.start(self.now()))
+
+    def stop(self) -> None:
+        """
+        Die: memory, calls and what was not committed are gone.
+        """
+        self.is_up = self.is_open = self.has_begun = False
+        self.life += 1
+
+    def perform(self, effects: Iterable[fx.Effect]) -> None:
+        """
+        What the replication service does.
+        """
+        for effect in effects:
+            if isinstance(effect, fx.Call):
+                self._cluster.carry(self, effect)
+            elif isinstance(effect, fx.Store):
+                self.commit(effect.rows, lambda token=effect.token: self._stored(token))  # type: ignore[misc]
+            elif isinstance(effect, fx.Answer):
+                self._exchanges.pop(effect.exchange)(wire.encode_answer(effect.value))
+            elif isinstance(effect, fx.AnswerRows):
+                head, name = rpc.pull_answer(effect.dialect, effect.rows)
+                rows = (rpc.write_row(effect.dialect, row) for row in effect.rows)
+                self._exchanges.pop(effect.exchange)(b"".join(wire.encode_rows(head, name, iter(rows))))
+            elif isinstance(effect, fx.Refuse):
+                self._exchanges.pop(effect.exchange)(wire.encode_fault(effect.fault))
+            elif isinstance(effect, fx.Open):
+                self.is_open = True
+            elif isinstance(effect, fx.PeerChanged):
+                self.changes.append(f"{effect.peer} is {effect.state.value}: {effect.reason}")
+        self._arm()
+
+    def commit(self, rows: list[Binding], done: Callable[[], None]) -> None:
+        """
+        Write rows after those that wait already.
+        """
+        self._disk_free = max(self._disk_free, self._cluster.now) + self._cluster.chance.uniform(0.0, 0.01)
+
+        def written() -> None:
+            for row in rows:
+                self.disk[row.key] = row
+            done()
+
+        self._cluster.later(self._disk_free, self.in_this_life(written))
+
+    def in_this_life(self, act: Callable[[], None]) -> Callable[[], None]:
+        """
+        C{act}, unless the node has died by then.
+        """
+        life = self.life
+
+        def guarded() -> None:
+            if self.life == life:
+                act()
+
+        return guarded
+
+    def receive(self, body: bytes, answer: Callable[[bytes], None]) -> None:
+        """
+        A call arrives.
+        """
+        method, params = wire.decode_call(body)
+        self._last_exchange += 1
+        self._exchanges[self._last_exchange] = answer
+        self.perform(self.engine.call_received(self._last_exchange, method, params, self.now()))
+
+    def register(self, registration: Registration) -> None:
+        """
+        A phone's REGISTER; what it was told is remembered by the cluster.
+        """
+        if not self.is_open:
+            return
+        try:
+            rows = self.registry.register(registration, self.now()).rows
+        except RegistrationRefused:
+            return
+
+        def acknowledged() -> None:
+            self._cluster.promise(rows)
+            self.perform(self.engine.updated(self.now()))
+
+        self.commit(rows, acknowledged)
+
+    def _stored(self, token: int) -> None:
+        self.perform(self.engine.stored(token, self.now()))
+
+    def _arm(self) -> None:
+        deadline = self.engine.next_deadline()
+        if deadline is not None:
+            self._cluster.wake(self, max(deadline - self.skew, self._cluster.now))
+
+
+class Cluster:
+    """
+    All nodes, what is under way between them, and what phones were promised.
+    """
+
+    def __init__(self, size: int, seed: int = 0) -> None:
+        self.now = START
+        self.chance = Random(seed)
+        names = [f"sipx{number}.example.com" for number in range(1, size + 1)]
+        self.nodes = [Node(self, name, [other for other in names if other != name]) for name in names]
+        self._by_name = {node.name: node for node in self.nodes}
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._last_event = 0
+        self._wakes: dict[str, float] = {}
+        self.cut: set[tuple[str, str]] = set()
+        self.loss = 0.0
+        self.doubling = 0.0
+        self.promised: dict[Key, Rank] = {}
+        self.calls = 0
+
+    # --- the world ----------------------------------------------------------
+
+    def later(self, at: float, act: Callable[[], None]) -> None:
+        """
+        Let something happen at a time.
+        """
+        self._last_event += 1
+        heapq.heappush(self._events, (at, self._last_event, act))
+
+    def wake(self, node: Node, at: float) -> None:
+        """
+        Tell a node when its deadline passes; the earliest wish counts.
+        """
+        held = self._wakes.get(node.name)
+        if held is not None and held <= at and held >= self.now:
+            return
+        self._wakes[node.name] = at
+
+        def due() -> None:
+            if self._wakes.get(node.name) == at:
+                del self._wakes[node.name]
+                if node.is_up:
+                    node.perform(node.engine.deadline_passed(node.now()))
+
+        self.later(at, due)
+
+    def advance(self, seconds: float) -> None:
+        """
+        Let time pass.
+        """
+        end = self.now + seconds
+        while self._events and self._events[0][0] <= end:
+            at, _, act = heapq.heappop(self._events)
+            self.now = max(self.now, at)
+            act()
+        self.now = end
+
+    def carry(self, caller: Node, call: fx.Call) -> None:
+        """
+        Take a call to its peer and the answer back, or fail it.
+        """
+        self.calls += 1
+        callee = self._by_name[call.peer]
+        body = wire.encode_call(call.method, call.params)
+        is_over = False
+
+        def over(act: Callable[[], None]) -> Callable[[], None]:
+            def once() -> None:
+                nonlocal is_over
+                if not is_over:
+                    is_over = True
+                    act()
+
+            return caller.in_this_life(once)
+
+        def failed(reason: str) -> Callable[[], None]:
+            return over(lambda: caller.perform(caller.engine.call_failed(call.id, reason, caller.now())))
+
+        def answered(answer: bytes) -> Callable[[], None]:
+            return over(lambda: self._answer(caller, call, answer))
+
+        def answer(text: bytes) -> None:
+            if self._passes(callee, caller):
+                self.later(self._arrival(), answered(text))
+
+        life = caller.life
+        caller.has_begun = caller.has_begun or call.rows is None
+
+        def arrive() -> None:
+            if caller.life != life and caller.has_begun:
+                # A dead process's last words may come between the pulls of its next life, not later.
+                return
+            if not callee.is_up:
+                failed("connection refused")()
+                return
+            callee.receive(body, answer)
+
+        self.later(self.now + TIMEOUT, failed("no answer"))
+        if self._passes(caller, callee):
+            at = self._arrival()
+            self.later(at, arrive)
+            if self.chance.random() < self.doubling:
+                # At-least-once delivery: the second copy's answer is nobody's.
+                self.later(at + 0.02, lambda: callee.receive(body, lambda _: None) if callee.is_up else None)
+
+    def _answer(self, caller: Node, call: fx.Call, text: bytes) -> None:
+        try:
+            if call.rows is None:
+                value: object = wire.decode_answer(text)
+            else:
+                reader = wire.RowReader(rpc.row_reader(call.rows))
+                reader.feed(text)
+                value = reader.close()
+        except wire.Fault as fault:
+            caller.perform(caller.engine.call_failed(call.id, str(fault), caller.now()))
+            return
+        caller.perform(caller.engine.call_answered(call.id, value, caller.now()))
+
+    def _passes(self, source: Node, target: Node) -> bool:
+        return (source.name, target.name) not in self.cut and self.chance.random() >= self.loss
+
+    def _arrival(self) -> float:
+        return self.now + self.chance.uniform(0.0005, 0.05)
+
+    # --- what happens to it -------------------------------------------------
+
+    def start(self) -> None:
+        """
+        Start whatever is down.
+        """
+        for node in self.nodes:
+            if not node.is_up:
+                node.start()
+
+    def partition(self, source: int, target: int, both: bool = True) -> None:
+        """
+        Let nothing pass from one node to another.
+        """
+        pair = self.nodes[source].name, self.nodes[target].name
+        self.cut.add(pair)
+        if both:
+            self.cut.add((pair[1], pair[0]))
+
+    def crash(self, place: int, disk: dict[Key, Binding] | None = None) -> None:
+        """
+        Kill a node.
+
+        @param disk: What its disk is when it comes back; C{None}: what it has.
+        """
+        node = self.nodes[place]
+        node.stop()
+        if disk is not None:
+            node.disk = dict(disk)
+            self._forget_lost()
+
+    def heal(self, seconds: float = 45.0) -> None:
+        """
+        End all faults and give the cluster time.
+        """
+        self.cut.clear()
+        self.loss = self.doubling = 0.0
+        self.start()
+        self.advance(seconds)
+
+    def promise(self, rows: Iterable[Binding]) -> None:
+        """
+        A REGISTER was acknowledged: its rows are on its primary's disk.
+        """
+        for row in rows:
+            self.promised[row.key] = max(self.promised.get(row.key, (0, 0)), rank(row))
+
+    def _forget_lost(self) -> None:
+        """
+        What was on no other disk died with the one that was lost.
+        """
+        for key in list(self.promised):
+            left = [rank(node.disk[key]) for node in self.nodes if key in node.disk]
+            if not left:
+                del self.promised[key]
+            else:
+                self.promised[key] = min(self.promised[key], max(left))
+
+    # --- what must hold -----------------------------------------------------
+
+    def differences(self) -> list[str]:
+        """
+        What is wrong with a cluster that was healed; nothing, if all is well.
+        """
+        wrong = []
+        # A primary holds fractions of seconds that do not travel.
+        at = int(self.now) + 0.99999
+        first = self._rows(self.nodes[0])
+        identities = {key[0] for node in self.nodes for key in self._rows(node)}
+        for node in self.nodes:
+            rows = self._rows(node)
+            if rows != first:
+                differing = [key for key in {*rows, *first} if rows.get(key) != first.get(key)]
+                wrong.append(f"{node.name} differs from {self.nodes[0].name} in {differing}")
+            disk = {key: row._replace(deadline=0.0) for key, row in node.disk.items()}
+            if disk != rows:
+                wrong.append(f"the disk of {node.name} is not what it holds")
+            for identity in sorted(identities):
+                if self._current(node, identity, at) != self._current(self.nodes[0], identity, at):
+                    wrong.append(f"{node.name} shows other bindings of {identity}")
+            for key, promised in self.promised.items():
+                if key not in rows or rank(rows[key]) < promised:
+                    wrong.append(f"{node.name} lost {key}")
+            if node.engine.phase is not Phase.OPERATING or not node.is_open:
+                wrong.append(f"{node.name} is not open")
+            for link in node.engine.links.values():
+                if link.state is not State.REACHABLE:
+                    wrong.append(f"{node.name} holds {link.name} {link.state.value}: {link.last_fault}")
+        return wrong
+
+    @staticmethod
+    def _rows(node: Node) -> dict[Key, Binding]:
+        held = (row for name in node.registry.primaries() for row in node.registry.rows_after(name, 0))
+        return {row.key: row._replace(deadline=0.0) for row in held}
+
+    @staticmethod
+    def _current(node: Node, identity: str, at: float) -> set[Key]:
+        return {row.key for row in node.registry.current(identity, at)}
+
+
+class Phone:
+    """
+    Sends REGISTERs that are in order, from whatever node it is told.
+    """
+
+    def __init__(self, user: int) -> None:
+        self._user = user
+        self._cseq = 0
+        self._boots = 0
+
+    def registration(self, expires: int, line: int = 0, remove_all: bool = False) -> Registration:
+        """
+        The next REGISTER.
+
+        @param line: Which of its contacts.
+        """
+        self._cseq += 1
+        contacts = () if remove_all else (Offer(f"<sip:{self._user}@10.0.{line}.1>", None, "", expires),)
+        return Registration(
+            uri=f"<sip:{self._user}@example.com>",
+            identity=f"{self._user}@example.com",
+            callid=f"{self._user}-{self._boots}",
+            cseq=self._cseq,
+            contacts=contacts,
+            remove_all=remove_all,
+        )
+
+    def reboot(self) -> None:
+        """
+        Forget the Call-ID.
+        """
+        self._boots += 1
+        self._cseq = 0

@@ -1,0 +1,158 @@
+"""
+What can happen to a cluster, as values that Hypothesis combines and shrinks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
+
+from hypothesis import strategies as st
+
+from tests.simulation.cluster import Cluster, Phone
+
+USERS = 3
+
+
+class Register(NamedTuple):
+    """
+    A phone registers, or ends what it registered.
+    """
+
+    node: int
+    user: int
+    expires: int
+    line: int
+    remove_all: bool
+
+
+class Reboot(NamedTuple):
+    """
+    A phone begins with another Call-ID.
+    """
+
+    user: int
+
+
+class Cut(NamedTuple):
+    """
+    A link fails, in one or both directions.
+    """
+
+    source: int
+    target: int
+    both: bool
+
+
+class Mend(NamedTuple):
+    """
+    All links work again.
+    """
+
+
+class Crash(NamedTuple):
+    """
+    A node dies; its disk stays, is lost, or is the last snapshot.
+    """
+
+    node: int
+    disk: str
+
+
+class Snapshot(NamedTuple):
+    """
+    A node's disk is copied for later.
+    """
+
+    node: int
+
+
+class Restart(NamedTuple):
+    """
+    A dead node starts, maybe with its clock set otherwise.
+    """
+
+    node: int
+    skew: float
+
+
+class Weather(NamedTuple):
+    """
+    How often messages are lost or doubled.
+    """
+
+    loss: float
+    doubling: float
+
+
+class Wait(NamedTuple):
+    """
+    Time passes.
+    """
+
+    seconds: float
+
+
+Step: TypeAlias = Register | Reboot | Cut | Mend | Crash | Snapshot | Restart | Weather | Wait
+
+
+def schedules(size: int, most: int = 40) -> st.SearchStrategy[list[Step]]:
+    """
+    Lists of steps for a cluster of C{size}.
+    """
+    node = st.integers(0, size - 1)
+    user = st.integers(0, USERS - 1)
+    register = st.builds(
+        Register,
+        node,
+        user,
+        st.sampled_from([0, 60, 3600]),
+        st.integers(0, 1),
+        st.sampled_from([False] * 7 + [True]),
+    )
+    step = st.one_of(
+        register,
+        register,
+        register,
+        st.builds(Wait, st.sampled_from([0.001, 0.02, 0.3, 2.0, 40.0])),
+        st.builds(Cut, node, node, st.booleans()),
+        st.builds(Crash, node, st.sampled_from(["kept", "lost", "snapshot"])),
+        st.builds(Restart, node, st.sampled_from([0.0, 0.0, -600.0, 600.0])),
+        st.builds(Snapshot, node),
+        st.builds(Mend),
+        st.builds(Reboot, user),
+        st.builds(Weather, st.sampled_from([0.0, 0.1, 0.4]), st.sampled_from([0.0, 0.3])),
+    )
+    return st.lists(step, min_size=most // 2, max_size=most)
+
+
+def play(cluster: Cluster, steps: Sequence[Step]) -> None:
+    """
+    Let a cluster that runs go through a schedule.
+    """
+    phones = [Phone(user) for user in range(USERS)]
+    snapshots = [dict(node.disk) for node in cluster.nodes]
+    for step in steps:
+        if isinstance(step, Register):
+            wanted = phones[step.user].registration(step.expires, step.line, step.remove_all)
+            cluster.nodes[step.node].register(wanted)
+        elif isinstance(step, Reboot):
+            phones[step.user].reboot()
+        elif isinstance(step, Cut):
+            if step.source != step.target:
+                cluster.partition(step.source, step.target, step.both)
+        elif isinstance(step, Mend):
+            cluster.cut.clear()
+        elif isinstance(step, Crash):
+            disk = {"kept": None, "lost": {}, "snapshot": snapshots[step.node]}[step.disk]
+            cluster.crash(step.node, disk)
+        elif isinstance(step, Snapshot):
+            snapshots[step.node] = dict(cluster.nodes[step.node].disk)
+        elif isinstance(step, Restart):
+            if not cluster.nodes[step.node].is_up:
+                cluster.nodes[step.node].skew = step.skew
+                cluster.nodes[step.node].start()
+        elif isinstance(step, Weather):
+            cluster.loss, cluster.doubling = step.loss, step.doubling
+        else:
+            cluster.advance(step.seconds)
