@@ -1,0 +1,227 @@
+"""
+The database of call detail records.
+
+Each L{Batch} is one transaction: records, the events of calls that may yet
+change, dead letters, and how far each host has been read stand or fall
+together.  A record that was made of fewer events than the stored one is not
+written, and one that says nothing new changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from math import inf
+from typing import Any, NamedTuple
+
+from twisted.internet.defer import Deferred
+
+from sipxha.cdr.event import CallStateEvent
+from sipxha.cdr.position import Position
+from sipxha.cdr.record import Cdr
+from sipxha.store.pool import Pool, Row, Transaction
+
+_TIMES = ("start_time", "connect_time", "end_time", "as_of")
+_TYPES = {
+    "failure_status": "int2",
+    "events": "int4",
+    "caller_internal": "boolean",
+} | dict.fromkeys(_TIMES, "float8")
+_NAMES = Cdr._fields
+# What is the same whenever time decides the same.
+_FACTS = [name for name in _NAMES if name not in ("call_id", "as_of")]
+_SHAPE = ", ".join(f"{name} {_TYPES.get(name, 'text')}" for name in _NAMES)
+_VALUES = ", ".join(f"to_timestamp({name}) AT TIME ZONE 'UTC'" if name in _TIMES else name for name in _NAMES)
+
+# Everything that follows is made of constants.
+_UPSERT = f"""
+INSERT INTO cdrs ({", ".join(_NAMES)})
+SELECT {_VALUES} FROM json_to_recordset(%s::json) AS told ({_SHAPE})
+ON CONFLICT (call_id) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _NAMES[1:])}
+ WHERE coalesce(cdrs.events, 0) <= excluded.events
+   AND ({", ".join(f"cdrs.{name}" for name in _FACTS)})
+       IS DISTINCT FROM ({", ".join(f"excluded.{name}" for name in _FACTS)})
+RETURNING 1
+"""  # noqa: S608
+
+_KEEP_EVENTS = """
+INSERT INTO resolver_events (call_id, is_late, event)
+SELECT event->>5, %s, event FROM json_array_elements(%s::json) AS event
+"""
+
+_FORGET_EVENTS = "DELETE FROM resolver_events WHERE call_id = ANY(%s)"
+
+_BURY = """
+INSERT INTO resolver_dead_letters (host, event_id, call_id, reason, event)
+SELECT told->>0, (told->>1)::int8, told->3->>5, told->>2, told->3
+  FROM json_array_elements(%s::json) AS told
+ON CONFLICT DO NOTHING
+RETURNING 1
+"""
+
+_MOVE = """
+INSERT INTO resolver_positions (host, last_id, mark, read_to, gaps)
+VALUES (%s, %s, %s, to_timestamp(%s) AT TIME ZONE 'UTC', %s::int8[])
+ON CONFLICT (host) DO UPDATE SET last_id = excluded.last_id, mark = excluded.mark,
+    read_to = excluded.read_to, gaps = excluded.gaps, changed = now()
+"""
+
+_POSITIONS = "SELECT host, last_id, mark, extract(epoch FROM read_to)::float8, gaps FROM resolver_positions"
+_KEPT = "SELECT event FROM resolver_events WHERE is_late = %s"
+_HELD = "SELECT call_id, termination FROM cdrs WHERE call_id = ANY(%s)"
+
+# Two passes at once would each move the positions past what the other holds.
+_ALONE = "SELECT pg_try_advisory_lock(5060507750705081)"
+
+COLUMNS = (
+    "id",
+    "call_id",
+    "caller_aor",
+    "callee_aor",
+    "start_time",
+    "connect_time",
+    "end_time",
+    "duration",
+    "termination",
+    "failure_status",
+    "failure_reason",
+    "call_direction",
+)
+"""What C{sipxha cdr list} tells: the columns of C{view_cdrs}, and the Call-ID."""
+
+_LIST = """
+SELECT shown.id, call_id, shown.caller_aor, shown.callee_aor,
+       shown.start_time, shown.connect_time, shown.end_time,
+       extract(epoch FROM duration)::float8, shown.termination,
+       shown.failure_status, shown.failure_reason, shown.call_direction
+  FROM view_cdrs AS shown JOIN cdrs ON cdrs.id = shown.id
+ ORDER BY coalesce(shown.start_time, shown.connect_time, shown.end_time), shown.id
+"""
+
+
+class Letter(NamedTuple):
+    """
+    An event that cannot be used, and why.
+    """
+
+    host: str
+    event_id: int
+    reason: str
+    event: CallStateEvent
+
+
+class Batch(NamedTuple):
+    """
+    What is to be written in one transaction.
+    """
+
+    records: Sequence[Cdr] = ()
+    keep: Sequence[CallStateEvent] = ()
+    late: Sequence[CallStateEvent] = ()
+    """To be kept, but apart."""
+
+    forget: Sequence[str] = ()
+    """Call-IDs whose kept events are no longer needed."""
+
+    letters: Sequence[Letter] = ()
+    positions: Mapping[str, Position] | None = None
+
+
+class Written(NamedTuple):
+    """
+    What a batch changed.
+    """
+
+    records: int
+    letters: int
+
+
+class CdrStore:
+    """
+    Records, and the memory of the resolver that makes them.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def claim(self) -> Deferred[bool]:
+        """
+        Try to be the only resolver, until the connection ends.
+        """
+        return self._pool.run(_ALONE).addCallback(lambda rows: bool(rows[0][0]))
+
+    def positions(self) -> Deferred[dict[str, Position]]:
+        """
+        Tell how far each host has been read.
+        """
+
+        def named(rows: list[Row]) -> dict[str, Position]:
+            return {
+                host: Position(last_id, mark, read_to, tuple(gaps))
+                for host, last_id, mark, read_to, gaps in rows
+            }
+
+        return self._pool.run(_POSITIONS).addCallback(named)
+
+    def kept_events(self, is_late: bool) -> Deferred[list[CallStateEvent]]:
+        """
+        Give back what L{Batch.keep} or L{Batch.late} kept.
+        """
+        return self._pool.run(_KEPT, (is_late,)).addCallback(
+            lambda rows: [CallStateEvent(*row[0]) for row in rows]
+        )
+
+    def held(self, call_ids: Iterable[str]) -> Deferred[dict[str, str]]:
+        """
+        Tell how those of some calls terminated that have a record.
+        """
+        return self._pool.run(_HELD, (list(call_ids),)).addCallback(dict)
+
+    def write(self, batch: Batch) -> Deferred[Written]:
+        """
+        Write all of a batch, or nothing.
+        """
+
+        async def work(transaction: Transaction) -> Written:
+            records = letters = 0
+            if batch.records:
+                told = [dict(zip(_NAMES, record, strict=True)) for record in batch.records]
+                records = len(await transaction.run(_UPSERT, (json.dumps(told),)))
+            for events, is_late in ((batch.keep, False), (batch.late, True)):
+                if events:
+                    await transaction.run(_KEEP_EVENTS, (is_late, json.dumps(events)))
+            if batch.forget:
+                await transaction.run(_FORGET_EVENTS, (list(batch.forget),))
+            if batch.letters:
+                letters = len(await transaction.run(_BURY, (json.dumps(_told(batch.letters)),)))
+            for host, place in (batch.positions or {}).items():
+                row = (host, place.last_id, place.mark, place.read_to, list(place.gaps))
+                await transaction.run(_MOVE, row)
+            return Written(records, letters)
+
+        return self._pool.transaction(work)
+
+    def ended(self) -> Deferred[list[dict[str, Any]]]:
+        """
+        List the calls that ended, the oldest first.
+        """
+        return self._pool.run(_LIST).addCallback(lambda rows: [_shown(row) for row in rows])
+
+
+def _told(letters: Iterable[Letter]) -> list[object]:
+    """
+    What JSON can carry of letters: it has no infinity.
+    """
+    return [
+        (host, event_id, reason, [None if item in (inf, -inf) else item for item in event])
+        for host, event_id, reason, event in letters
+    ]
+
+
+def _shown(row: Sequence[Any]) -> dict[str, Any]:
+    named = dict(zip(COLUMNS, row, strict=True))
+    return {
+        name: value.replace(tzinfo=UTC) if isinstance(value, datetime) else value
+        for name, value in named.items()
+    }

@@ -1,0 +1,127 @@
+"""
+Tests for L{sipxha.cdr.ledger}.
+"""
+
+from typing import cast
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from sipxha.cdr.event import CallStateEvent
+from sipxha.cdr.ledger import SETTLED_AFTER, Ledger
+from sipxha.cdr.record import Cdr
+from sipxha.cdr.resolve import Limits
+from tests.cdr import calls
+
+
+def _resolved(ledger: Ledger, as_of: float | None) -> list[Cdr]:
+    """
+    The records of calls that were never dropped.
+    """
+    ledger.complete(ledger.partial())
+    return ledger.resolve(as_of)
+
+
+class LedgerTests(SynchronousTestCase):
+    """
+    Tests for the calls that may yet change.
+    """
+
+    def test_only_calls_with_news_are_resolved(self) -> None:
+        """
+        A duplicate of what is known is no news to what is kept.
+        """
+        ledger = Ledger()
+        ledger.take([calls.requested(), calls.requested(call_id="other")])
+        self.assertEqual(len(_resolved(ledger, None)), 2)
+        self.assertEqual(_resolved(ledger, None), [])
+        ledger.take([calls.set_up(), calls.set_up()])
+        (record,) = _resolved(ledger, None)
+        self.assertEqual((record.call_id, record.events, record.termination), ("call-1@10.1.1.7", 2, "I"))
+        self.assertEqual(ledger.terminations, {"R": 1, "I": 1})
+
+    def test_an_open_call_is_kept(self) -> None:
+        """
+        Each of its events once.
+        """
+        ledger = Ledger()
+        ledger.take([calls.requested()])
+        _resolved(ledger, 110.0)
+        self.assertEqual(ledger.leftover(110.0), ([calls.requested()], [], []))
+        ledger.take([calls.set_up()])
+        _resolved(ledger, 110.0)
+        self.assertEqual(ledger.leftover(110.0), ([calls.set_up()], [], []))
+        self.assertEqual(len(ledger), 1)
+
+    def test_an_ended_call_is_dropped_when_all_hosts_are_past_it(self) -> None:
+        """
+        And what was kept of it forgotten.
+        """
+        ledger = Ledger()
+        ledger.restore([calls.requested(), calls.set_up()])
+        ledger.take([calls.ended(160.0)])
+        _resolved(ledger, None)
+        self.assertEqual(ledger.leftover(None), ([calls.ended(160.0)], [], []))
+        self.assertEqual(ledger.leftover(160.0 + SETTLED_AFTER), ([], [], []))
+        self.assertEqual(ledger.leftover(160.1 + SETTLED_AFTER), ([], ["call-1@10.1.1.7"], []))
+        self.assertEqual(len(ledger), 0)
+
+    def test_a_call_that_came_and_went_between_two_commits_is_not_kept(self) -> None:
+        """
+        Old events leave nothing behind.
+        """
+        ledger = Ledger()
+        ledger.take([calls.requested(), calls.set_up(), calls.ended()])
+        _resolved(ledger, 1000.0)
+        self.assertEqual(ledger.leftover(1000.0), ([], [], []))
+
+    def test_time_decides_without_news(self) -> None:
+        """
+        A call that rings too long gets its record when its time is over.
+        """
+        ledger = Ledger(Limits(max_ringing=120.0))
+        ledger.take([calls.requested(100.0)])
+        self.assertEqual([record.termination for record in _resolved(ledger, 220.0)], ["R"])
+        self.assertEqual(_resolved(ledger, 220.0), [])
+        self.assertEqual([record.termination for record in _resolved(ledger, 220.1)], ["F"])
+        self.assertEqual(_resolved(ledger, 9999.0), [])
+        self.assertEqual(+ledger.terminations, {"F": 1})
+
+    def test_a_call_that_is_not_whole_is_kept_apart(self) -> None:
+        """
+        Its other events, dropped when it was settled, could not be looked up again.
+        """
+        ledger = Ledger()
+        ledger.restore([calls.requested()], is_whole=False)
+        ledger.take([calls.ended(), calls.set_up(call_id="new")])
+        self.assertEqual(sorted(ledger.partial()), ["call-1@10.1.1.7", "new"])
+        ledger.complete(["new"])
+        ledger.resolve(9999.0)
+        self.assertEqual(ledger.leftover(9999.0), ([calls.set_up(call_id="new")], [], [calls.ended()]))
+
+    def test_clocks_that_disagree_are_noted(self) -> None:
+        """
+        The greatest figure of each pair.
+        """
+        ledger = Ledger()
+        ledger.take(
+            [
+                calls.requested(100.0),
+                calls.set_up(63.0, observer=calls.AUTH_2),
+                calls.requested(100.0, call_id="other"),
+                calls.set_up(60.0, call_id="other", observer=calls.AUTH_2),
+            ]
+        )
+        _resolved(ledger, None)
+        self.assertEqual(ledger.skews, {(calls.FORK, calls.AUTH_2): 40.0})
+
+    def test_a_call_that_cannot_be_resolved_costs_itself(self) -> None:
+        """
+        Its events are kept for the day on which it can.
+        """
+        ledger = Ledger()
+        broken = calls.set_up(call_id="broken")._replace(from_url=cast(str, None))
+        ledger.take([broken, calls.requested()])
+        self.assertEqual([record.call_id for record in _resolved(ledger, 9999.0)], ["call-1@10.1.1.7"])
+        self.assertEqual(list(ledger.unresolved), ["broken"])
+        kept: list[CallStateEvent] = ledger.leftover(9999.0).keep
+        self.assertIn(broken, kept)
