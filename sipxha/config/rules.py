@@ -1,0 +1,204 @@
+"""
+Reads the rule files of the proxies: C{forwardingrules.xml}, C{authrules.xml}.
+
+Their formats are those of sipX.  A file that says anything else is refused
+as a whole, with the line: a rule that is half understood would send calls to
+the wrong place.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from lxml import etree
+
+from sipxha.errors import LocalError
+from sipxha.routing.permissions import AuthRules, HostMatch, UserMatch, compile_user_pattern
+from sipxha.routing.rules import FieldMatch, ForwardingRules, MethodMatch, Route, host_key
+from sipxha.sip.address import Address
+from sipxha.sip.grammar import MalformedField
+from sipxha.sip.uri import Uri
+
+FORWARDING_NAMESPACE = "http://www.sipfoundry.org/sipX/schema/xml/forwardingrules-00-00"
+AUTH_NAMESPACE = "http://www.sipfoundry.org/sipX/schema/xml/urlauth-00-00"
+
+
+class RulesRefused(LocalError):
+    """
+    A rule file cannot be used; the text names file and line.
+    """
+
+    def __init__(self, path: Path, line: int | None, problem: str) -> None:
+        super().__init__(f"{path}:{line}: {problem}" if line else f"{path}: {problem}")
+
+
+def load_forwarding_rules(path: Path) -> ForwardingRules:
+    """
+    @raise RulesRefused: if the file cannot be read or is not as described in
+        the language of forwardingrules-00-00.
+    """
+    return ForwardingRules(
+        _route(path, element)
+        for element in _children(path, _root(path, FORWARDING_NAMESPACE, "routes"), "route")
+    )
+
+
+def load_auth_rules(path: Path) -> AuthRules:
+    """
+    @raise RulesRefused: if the file cannot be read or is not as described in
+        the language of urlauth-00-00.
+    """
+    return AuthRules(
+        _host_match(path, element)
+        for element in _children(path, _root(path, AUTH_NAMESPACE, "mappings"), "hostMatch")
+    )
+
+
+def _route(path: Path, element: etree._Element) -> Route:
+    hosts: set[tuple[str, int | None]] = set()
+    methods: list[MethodMatch] = []
+    route_to: str | None = None
+    for child in _children(path, element, "description", "routeFrom", "methodMatch", "routeTo"):
+        match _name(child):
+            case "routeFrom":
+                hosts.add(_host(path, child))
+            case "methodMatch":
+                methods.append(_method_match(path, child))
+            case "routeTo":
+                route_to = _route_to(path, child)
+    if not hosts:
+        raise RulesRefused(path, element.sourceline, "a route needs a routeFrom")
+    return Route(frozenset(hosts), tuple(methods), route_to)
+
+
+def _method_match(path: Path, element: etree._Element) -> MethodMatch:
+    methods: set[str] = set()
+    fields: list[FieldMatch] = []
+    route_to: str | None = None
+    for child in _children(path, element, "description", "methodPattern", "fieldMatch", "routeTo"):
+        match _name(child):
+            case "methodPattern":
+                methods.add(_text(path, child).upper())
+            case "fieldMatch":
+                fields.append(_field_match(path, child))
+            case "routeTo":
+                route_to = _route_to(path, child)
+    return MethodMatch(frozenset(methods), tuple(fields), route_to)
+
+
+def _field_match(path: Path, element: etree._Element) -> FieldMatch:
+    name = element.get("fieldName")
+    if not name:
+        raise RulesRefused(path, element.sourceline, "a fieldMatch needs a fieldName")
+    patterns: list[re.Pattern[str]] = []
+    route_to: str | None = None
+    for child in _children(path, element, "description", "fieldPattern", "routeTo"):
+        if _name(child) == "fieldPattern":
+            try:
+                patterns.append(re.compile(_text(path, child)))
+            except re.error as error:
+                raise RulesRefused(path, child.sourceline, f"fieldPattern: {error}") from error
+        elif _name(child) == "routeTo":
+            route_to = _route_to(path, child)
+    if route_to is None:
+        raise RulesRefused(path, element.sourceline, "a fieldMatch needs a routeTo")
+    return FieldMatch(name.lower(), tuple(patterns), route_to)
+
+
+def _host_match(path: Path, element: etree._Element) -> HostMatch:
+    hosts: set[tuple[str, int | None]] = set()
+    users: list[UserMatch] = []
+    for child in _children(path, element, "description", "hostPattern", "userMatch"):
+        match _name(child):
+            case "hostPattern":
+                hosts.add(_host(path, child))
+            case "userMatch":
+                users.append(_user_match(path, child))
+    if not hosts:
+        raise RulesRefused(path, element.sourceline, "a hostMatch needs a hostPattern")
+    return HostMatch(frozenset(hosts), tuple(users))
+
+
+def _user_match(path: Path, element: etree._Element) -> UserMatch:
+    patterns: list[re.Pattern[str]] = []
+    permissions: set[str] | None = None
+    for child in _children(path, element, "description", "userPattern", "permissionMatch"):
+        if _name(child) == "userPattern":
+            try:
+                patterns.append(compile_user_pattern(_text(path, child)))
+            except ValueError as error:
+                raise RulesRefused(path, child.sourceline, f"userPattern: {error}") from error
+        elif _name(child) == "permissionMatch":
+            permissions = {_text(path, inner) for inner in _children(path, child, "permission")}
+    if permissions is None:
+        raise RulesRefused(path, element.sourceline, "a userMatch needs a permissionMatch")
+    return UserMatch(tuple(patterns), frozenset(permissions))
+
+
+def _route_to(path: Path, element: etree._Element) -> str:
+    """
+    @return: the target as a URI with scheme and C{lr}; the file leaves both out.
+    """
+    text = _text(path, element)
+    inner = text[1:-1] if text.startswith("<") and text.endswith(">") else text
+    if not inner.lower().startswith(("sip:", "sips:")):
+        inner = "sip:" + inner
+    try:
+        uri = Address.parse(f"<{inner}>").uri
+    except MalformedField as error:
+        raise RulesRefused(path, element.sourceline, f"routeTo: {error}") from error
+    return str(uri if "lr" in uri.params else uri.replace(params=uri.params.with_("lr", None)))
+
+
+def _host(path: Path, element: etree._Element) -> tuple[str, int | None]:
+    text = _text(path, element)
+    try:
+        return host_key(Uri.parse("sip:" + text))
+    except MalformedField as error:
+        raise RulesRefused(
+            path, element.sourceline, f"{_name(element)}: {text!r} is not host[:port]"
+        ) from error
+
+
+def _root(path: Path, namespace: str, name: str) -> etree._Element:
+    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
+    try:
+        with path.open("rb") as file:
+            tree = etree.parse(file, parser)
+    except OSError as error:
+        raise RulesRefused(path, None, error.strerror or str(error)) from error
+    except etree.XMLSyntaxError as error:
+        raise RulesRefused(path, error.lineno, error.msg or "not well-formed") from error
+    if tree.docinfo.doctype:
+        raise RulesRefused(path, 1, "a document type declaration is not allowed")
+    root = tree.getroot()
+    if root.tag != f"{{{namespace}}}{name}":
+        raise RulesRefused(path, root.sourceline, f"<{name}> in namespace {namespace} is expected")
+    return root
+
+
+def _children(path: Path, element: etree._Element, *allowed: str) -> list[etree._Element]:
+    """
+    @return: the child elements, all of which have one of the C{allowed} names.
+    """
+    namespace = etree.QName(element).namespace
+    children = [child for child in element if isinstance(child.tag, str)]
+    for child in children:
+        name = etree.QName(child)
+        if name.namespace != namespace or name.localname not in allowed:
+            raise RulesRefused(
+                path, child.sourceline, f"<{name.localname}> is not known in <{_name(element)}>"
+            )
+    return children
+
+
+def _name(element: etree._Element) -> str:
+    return etree.QName(element).localname
+
+
+def _text(path: Path, element: etree._Element) -> str:
+    text = (element.text or "").strip()
+    if not text or len(element):
+        raise RulesRefused(path, element.sourceline, f"<{_name(element)}> needs a text and nothing else")
+    return text

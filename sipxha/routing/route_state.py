@@ -1,0 +1,65 @@
+"""
+What the authproxy signs into its Record-Route.
+
+A dialog that was let through once passes unchallenged for as long as it
+lives, also after a restart and on another node, since nothing is kept but the
+URI parameter that both phones carry for us.  The signature binds it to the
+Call-ID and to the tag of the caller; it says nothing about any other dialog.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+from collections.abc import Iterable
+
+from sipxha.sip.message import Request
+from sipxha.sip.uri import Uri
+
+PARAMETER = "sipX-route"
+"""The URI parameter that holds the state."""
+
+
+def sign(secret: bytes, call_id: str, from_tag: str) -> str:
+    """
+    @param from_tag: of the request that opens the dialog.
+
+    @return: the value of the parameter: made of token characters only.
+    """
+    tag = base64.urlsafe_b64encode(from_tag.encode("utf-8", "surrogateescape")).rstrip(b"=").decode()
+    return f"{tag}!{_signature(secret, call_id, from_tag)}"
+
+
+def is_admitted(secret: bytes, request: Request, taken: Iterable[Uri]) -> bool:
+    """
+    Decide whether a request belongs to a dialog that was let through.
+
+    @param taken: the own routes that the request carried.
+
+    @return: whether one of them bears our signature for this Call-ID and for
+        one of the two tags of this request.
+    """
+    tags = {request.from_.tag, request.to.tag} - {None, ""}
+    for uri in taken:
+        tag, separator, signature = (uri.params.get(PARAMETER) or "").partition("!")
+        if not separator:
+            continue
+        try:
+            padded = tag + "=" * (-len(tag) % 4)
+            from_tag = base64.urlsafe_b64decode(padded).decode("utf-8", "surrogateescape")
+        except (binascii.Error, ValueError):
+            continue
+        if from_tag in tags and hmac.compare_digest(
+            signature.encode("utf-8", "surrogateescape"),
+            _signature(secret, request.call_id, from_tag).encode(),
+        ):
+            return True
+    return False
+
+
+def _signature(secret: bytes, call_id: str, from_tag: str) -> str:
+    message = f"route\n{call_id}\n{from_tag}".encode("utf-8", "surrogateescape")
+    digest = hmac.digest(secret, message, hashlib.sha256)
+    return base64.urlsafe_b64encode(digest[:18]).decode()

@@ -1,0 +1,106 @@
+"""
+The authproxy: the last of our servers before a phone or a gateway.
+
+Asks C{authrules.xml} what the target that is really dialled demands, and stays
+in the dialog by Record-Route, so that it sees how calls end.  It does not fork
+and follows no redirection; those go back to the forking proxy.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sipxha.cdr import observe
+from sipxha.routing import route_state
+from sipxha.routing.permissions import AuthRules, is_permitted
+from sipxha.routing.route import OwnNames, adapt_to_strict_router, next_hop
+from sipxha.services.cluster import Admission, Cluster, Refusal
+from sipxha.services.proxy import IDENTITY, Proxy
+from sipxha.sip.message import Request, Response
+from sipxha.sip.uri import Uri
+
+_OPENS_DIALOG = frozenset({"INVITE", "SUBSCRIBE", "REFER"})
+
+
+class AuthProxy(Proxy):
+    """
+    The authproxy of a node.
+    """
+
+    def __init__(
+        self, reactor: Any, cluster: Cluster, address: str, port: int, names: OwnNames, *, rules: AuthRules
+    ) -> None:
+        """
+        @param rules: can be replaced while running.
+        """
+        super().__init__(reactor, cluster, address, port, names)
+        self.rules = rules
+        host = f"[{address}]" if ":" in address else address
+        self._route = f"sip:{host}:{port};lr"
+
+    def admit(self, request: Request, taken: list[Uri]) -> Admission | Refusal:
+        """
+        Let in what belongs to a dialog that bears our signature; of anything
+        else ask who sent it and whether they may.
+        """
+        if request.to.tag and route_state.is_admitted(self.cluster.secret, request, taken):
+            request.remove(IDENTITY)
+            return Admission(None, in_dialog=True)
+        proven = self.proven(request)
+        if proven is None:
+            return self.challenge()
+        if isinstance(proven, Refusal):
+            return proven
+        required = self.rules.required(request.request_uri)
+        users = self.cluster.authenticator.users
+        held = users.permissions(proven.identity) if proven.identity else frozenset()
+        if is_permitted(required, proven.identity, held):
+            return proven
+        if proven.identity is None:
+            return self.challenge()
+        return Refusal(403, f"Requires {'|'.join(sorted(required))}")
+
+    def passes_ack(self, request: Request, taken: list[Uri]) -> bool:
+        """
+        Let it pass inside a dialog of ours; any other is nobody's.
+        """
+        return route_state.is_admitted(self.cluster.secret, request, taken)
+
+    def address(self, request: Request, target: Uri, admission: Admission) -> Uri:
+        """
+        Send to where the request says; the signed identity does not leave our
+        own servers.
+        """
+        if request.method in _OPENS_DIALOG and not request.to.tag and not self._is_recorded(request):
+            state = route_state.sign(self.cluster.secret, request.call_id, request.from_.tag or "")
+            request.prepend("record-route", f"<{self._route};{route_state.PARAMETER}={state}>")
+        hop = next_hop(request)
+        if not admission.in_dialog and self.cluster.is_ours(hop):
+            self.vouch(request, admission)
+        adapt_to_strict_router(request)
+        return hop
+
+    def admitted(self, request: Request, admission: Admission) -> None:
+        """
+        Log that a call ended or was transferred.
+        """
+        if request.method == "BYE":
+            self.log_event(observe.ended, request)
+        elif request.method == "REFER":
+            self.log_event(observe.transferred, request)
+
+    def answering(self, request: Request, response: Response) -> None:
+        """
+        Log that a call was set up.
+        """
+        if request.method == "INVITE" and 200 <= response.status < 300:
+            self.log_event(observe.set_up, request, response)
+
+    def _is_recorded(self, request: Request) -> bool:
+        """
+        Whether an authproxy is in the route already: a spiral gets it once.
+        """
+        if not request.has("record-route"):
+            return False
+        uris = [address.uri for address in request.record_routes]
+        return route_state.is_admitted(self.cluster.secret, request, uris)

@@ -1,0 +1,80 @@
+"""
+What the proxies of a node share, and the words in which they let requests in.
+
+Values and interfaces only: what is done with them is in
+L{sipxha.services.proxy} and L{sipxha.services.forwarding}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from twisted.internet.defer import Deferred
+
+from sipxha.auth.digest import Authenticator
+from sipxha.cdr.event import CallStateEvent
+from sipxha.sip.hop import Hop
+from sipxha.sip.uri import Uri
+
+
+class EventLog(Protocol):
+    """
+    Where the proxies put what they see of calls.
+    """
+
+    def next_seq(self, observer: str) -> int:
+        """
+        @return: the number of the next event of C{observer}.
+        """
+
+    def record(self, event: CallStateEvent) -> None:
+        """
+        Keep an event; when this returns, its message may leave.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """
+    What both proxies of a node share with each other, and with other nodes.
+    """
+
+    domain: str
+    secret: bytes
+    authenticator: Authenticator
+    locate: Callable[[Uri], Deferred[list[Hop]]]
+    """Where a URI leads, in the order in which to try (RFC 3263)."""
+
+    hop_failed: Callable[[Hop], None]
+    """Hears of a hop that did not answer, so that it is tried last for a while."""
+
+    hop_answered: Callable[[Hop], None]
+    call_log: EventLog | None
+    """C{None} on a node that logs no calls."""
+
+    is_ours: Callable[[Uri], bool]
+    """Whether a URI leads to a server of this cluster."""
+
+
+class Admission(NamedTuple):
+    """
+    A request was let in.
+    """
+
+    identity: str | None
+    """Who proved to have sent it: C{user@host}, or nobody."""
+
+    in_dialog: bool = False
+    """Whether it belongs to a dialog that was let in before."""
+
+
+class Refusal(NamedTuple):
+    """
+    A request was not let in.
+    """
+
+    status: int
+    reason: str | None = None
+    fields: tuple[tuple[str, str], ...] = ()

@@ -1,0 +1,309 @@
+"""
+One request on its way through a proxy (RFC 3261 sections 16.5 to 16.8).
+
+A L{Forwarding} carries out what its
+L{ResponseContext<sipxha.routing.fork.ResponseContext>} decides: it finds the
+next hops, starts and cancels client transactions, and sends upstream what the
+context chose.  Where requests may go, and who may send them, is its proxy's.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from sipxha.errors import SipxhaError
+from sipxha.net.endpoint import Branch, Endpoint, IBranchObserver
+from sipxha.routing import fork
+from sipxha.services.cluster import Admission, Cluster
+from sipxha.sip.auth_fields import Challenge
+from sipxha.sip.grammar import MalformedField
+from sipxha.sip.hop import Flow, Hop
+from sipxha.sip.message import Request, Response
+from sipxha.sip.uri import Uri
+from sipxha.transaction.vocabulary import ServerKey
+
+FIRST_ANSWER = 0.8
+"""Seconds that one of our own servers may be silent before the next is tried."""
+
+
+class Forwarder(Protocol):
+    """
+    The proxy that a request is on its way through.
+    """
+
+    reactor: Any
+    cluster: Cluster
+    endpoint: Endpoint
+
+    recurse: bool
+    """Whether the contacts of a 3xx become targets."""
+
+    decline_ends_search: bool
+
+    def address(self, request: Request, target: Uri, admission: Admission) -> Uri:
+        """
+        Rewrite the copy of a request that goes to C{target}.
+
+        @return: the URI of the next hop.
+        """
+
+    def answering(self, request: Request, response: Response) -> None:
+        """
+        Hear of a response to a request, before it is sent upstream.
+        """
+
+    def ended(self, transaction: ServerKey) -> None:
+        """
+        Forget a request of which nothing more can come.
+        """
+
+
+class Forwarding:
+    """
+    One request on its way through a proxy.
+    """
+
+    __slots__ = (
+        "_admission",
+        "_branches",
+        "_context",
+        "_forwarded",
+        "_proxy",
+        "_suffix",
+        "_timer",
+        "_transaction",
+        "request",
+    )
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        proxy: Forwarder,
+        transaction: ServerKey,
+        request: Request,
+        forwarded: Request,
+        admission: Admission,
+        suffix: str,
+    ) -> None:
+        """
+        @param request: as it was received.
+
+        @param forwarded: what the branches start from: checked, own routes
+            removed, Max-Forwards counted down.
+        """
+        self.request = request
+        self._proxy = proxy
+        self._transaction = transaction
+        self._forwarded = forwarded
+        self._admission = admission
+        self._suffix = suffix
+        self._context = fork.ResponseContext(
+            request.method, recurse=proxy.recurse, decline_ends_search=proxy.decline_ends_search
+        )
+        self._branches: list[_ForwardingBranch] = []
+        self._timer: Any = None
+
+    def start(self) -> None:
+        """
+        Send the request to where it wants to go.
+        """
+        target = fork.Target(self._forwarded.request_uri)
+        self._perform(self._context.start([target], self._now()))
+
+    def cancel(self) -> None:
+        """
+        The sender gave up.
+        """
+        self._perform(self._context.cancelled(self._now()))
+
+    def response_received(self, number: int, response: Response) -> None:
+        """
+        A branch was answered.
+        """
+        self._perform(self._context.response_received(number, response, self._now()))
+
+    def hop_failed(self, hop: Hop | Flow) -> None:
+        """
+        A server that a branch tried did not answer.
+        """
+        if isinstance(hop, Hop):
+            self._proxy.cluster.hop_failed(hop)
+
+    def hop_answered(self, hop: Hop | Flow) -> None:
+        """
+        A server that a branch tried is alive.
+        """
+        if isinstance(hop, Hop):
+            self._proxy.cluster.hop_answered(hop)
+
+    def _now(self) -> float:
+        return float(self._proxy.reactor.seconds())
+
+    def _perform(self, effects: list[fork.Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, fork.Forward):
+                self._forward(effect)
+            elif isinstance(effect, fork.StartBranch):
+                self._start_branch(effect)
+            elif isinstance(effect, fork.CancelBranch):
+                self._branches[effect.branch].cancel()
+            else:
+                self._answer(self._proxy.endpoint.own_response(self.request, effect.status))
+        self._arm()
+
+    def _start_branch(self, effect: fork.StartBranch) -> None:
+        proxy = self._proxy
+        branch = _ForwardingBranch(self, effect.branch)
+        self._branches.append(branch)
+        request = self._forwarded.copy()
+        try:
+            hop = proxy.address(request, effect.uri, self._admission)
+        except SipxhaError as error:
+            branch.unlocated(Failure(error))
+            return
+        # Silence of any other method may be a phone's, behind our server.
+        is_prompt = request.method in ("INVITE", "REGISTER") and proxy.cluster.is_ours(hop)
+        proxy.cluster.locate(hop).addCallbacks(
+            branch.located, branch.unlocated, callbackArgs=(request, FIRST_ANSWER if is_prompt else None)
+        ).addErrback(self._broken)
+
+    def send(
+        self, branch: _ForwardingBranch, request: Request, hops: list[Hop], patience: float | None
+    ) -> Branch:
+        """
+        Give a branch its client transaction.
+        """
+        return self._proxy.endpoint.request(
+            request, hops, branch, branch_suffix=self._suffix, first_answer=patience
+        )
+
+    def own_response(self, status: int) -> Response:
+        """
+        @return: a response that this proxy makes itself.
+        """
+        return self._proxy.endpoint.own_response(self.request, status)
+
+    def _broken(self, failure: Failure) -> None:
+        self._log.failure("a branch of {call_id} broke", failure, call_id=self.request.call_id)
+
+    def _forward(self, effect: fork.Forward) -> None:
+        response = effect.response
+        if response.status == 503:
+            # P22: upstream would take it for a word about this proxy.
+            self._answer(self.own_response(500))
+            return
+        if effect.challenges:
+            response = _with_challenges(response, effect.challenges)
+        self._answer(response)
+
+    def _answer(self, response: Response) -> None:
+        if response.status == 408 and self.request.method != "INVITE":
+            # RFC 4320 section 4.2: it would come too late for anybody.
+            return
+        self._proxy.answering(self.request, response)
+        self._proxy.endpoint.respond(self._transaction, response)
+
+    def _arm(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+        if self._context.is_over:
+            self._proxy.ended(self._transaction)
+            return
+        deadline = self._context.next_deadline()
+        if deadline is not None:
+            self._timer = self._proxy.reactor.callLater(
+                max(0.0, deadline - self._now()), self._deadline_passed
+            )
+
+    def _deadline_passed(self) -> None:
+        self._timer = None
+        self._perform(self._context.deadline_passed(self._now()))
+
+
+@implementer(IBranchObserver)
+class _ForwardingBranch:
+    """
+    A branch of a response context, joined to its client transaction.
+    """
+
+    __slots__ = ("_branch", "_ended", "_forwarding", "_number")
+
+    def __init__(self, forwarding: Forwarding, number: int) -> None:
+        self._forwarding = forwarding
+        self._number = number
+        self._branch: Branch | None = None
+        self._ended = False
+
+    def located(self, hops: list[Hop], request: Request, patience: float | None) -> None:
+        """
+        The next hop's addresses are known.
+        """
+        if not self._ended:
+            self._branch = self._forwarding.send(self, request, hops, patience)
+
+    def unlocated(self, failure: Failure) -> None:
+        """
+        The next hop cannot be found: as if it had answered 503 (P19).
+        """
+        failure.trap(SipxhaError)
+        if not self._ended:
+            self._end(503)
+
+    def cancel(self) -> None:
+        """
+        Withdraw the request, also while its next hop is still looked up.
+        """
+        if self._branch is not None:
+            self._branch.cancel()
+        elif not self._ended:
+            self._end(487)
+
+    def _end(self, status: int) -> None:
+        self._ended = True
+        self._forwarding.response_received(self._number, self._forwarding.own_response(status))
+
+    def response_received(self, branch: Branch, response: Response) -> None:
+        """
+        The far end, or the transaction for it, answered.
+        """
+        self._forwarding.response_received(self._number, response)
+
+    def hop_failed(self, branch: Branch, hop: Hop | Flow) -> None:
+        """
+        One address of the next hop did not answer.
+        """
+        self._forwarding.hop_failed(hop)
+
+    def hop_answered(self, branch: Branch, hop: Hop | Flow) -> None:
+        """
+        One address of the next hop is alive.
+        """
+        self._forwarding.hop_answered(hop)
+
+
+def _with_challenges(response: Response, others: tuple[Response, ...]) -> Response:
+    """
+    Put the challenges of all branches into the one response that goes upstream
+    (P24), those of the same realm and algorithm once: phones loop otherwise.
+    """
+    merged = response.copy()
+    seen: set[tuple[str, str, str]] = set()
+    for name in ("www-authenticate", "proxy-authenticate"):
+        merged.remove(name)
+        for source in (response, *others):
+            for row in source.rows(name):
+                try:
+                    params = Challenge.parse(row).params
+                except MalformedField:
+                    continue
+                key = (name, params.get("realm", ""), params.get("algorithm", "MD5").upper())
+                if key not in seen:
+                    seen.add(key)
+                    merged.add(name, row)
+    return merged

@@ -1,0 +1,275 @@
+"""
+What the forking proxy and the authproxy have in common: how a request comes
+in (RFC 3261 sections 16.3 and 16.4) and who vouches for it.
+
+A L{Proxy} takes each request through the checks that every proxy makes, asks
+its subclass whether to admit it and where it goes, and leaves it to a
+L{Forwarding}.  It keeps nothing about a request that is over, and no dialogs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from sipxha.auth import identity as signed_identity
+from sipxha.cdr.event import CallStateEvent
+from sipxha.net.endpoint import Endpoint, ITransactionUser
+from sipxha.routing import loop
+from sipxha.routing.route import OwnNames, take_own_routes
+from sipxha.services.cluster import Admission, Cluster, Refusal
+from sipxha.services.forwarding import Forwarding
+from sipxha.sip.auth_fields import Credentials
+from sipxha.sip.grammar import MalformedField
+from sipxha.sip.hop import Flow
+from sipxha.sip.message import Request, Response
+from sipxha.sip.uri import Uri
+from sipxha.transaction.vocabulary import ServerKey
+
+IDENTITY = signed_identity.HEADER.lower()
+"""The field in which a proved identity travels between our own servers."""
+
+NOBODY = "anonymous@anonymous.invalid"
+"""Whom our servers name to each other when a stranger was let in (RFC 3323)."""
+
+MAX_FORWARDS = 70
+"""For requests that come without (RFC 3261 section 16.6 step 3)."""
+
+
+@implementer(ITransactionUser)
+class Proxy:
+    """
+    One proxy of a node.
+    """
+
+    recurse = False
+    """Whether the contacts of a 3xx become targets."""
+
+    decline_ends_search = True
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, cluster: Cluster, address: str, port: int, names: OwnNames) -> None:
+        """
+        @param address: what this proxy puts into Via and Record-Route.
+
+        @param names: under which it finds itself in Route headers.
+        """
+        self.reactor = reactor
+        self.cluster = cluster
+        self.observer = f"{address}:{port}"
+        self._names = names
+        self._sent_by = frozenset({(address, port), (address, None if port == 5060 else port)})
+        self._forwardings: dict[ServerKey, Forwarding] = {}
+        self.endpoint: Endpoint
+
+    @property
+    def live(self) -> int:
+        """
+        Requests that are being forwarded.
+        """
+        return len(self._forwardings)
+
+    # What the two proxies differ in
+
+    def admit(self, request: Request, taken: list[Uri]) -> Admission | Refusal:
+        """
+        Decide whether a request may pass.
+
+        @param taken: the own routes that it carried; they are removed already.
+        """
+        raise NotImplementedError
+
+    def passes_ack(self, request: Request, taken: list[Uri]) -> bool:
+        """
+        Decide whether the ACK of a 2xx may pass; nobody can be asked anything.
+        """
+        raise NotImplementedError
+
+    def address(self, request: Request, target: Uri, admission: Admission) -> Uri:
+        """
+        Rewrite the copy of a request that goes to C{target}.
+
+        @return: the URI of the next hop.
+        """
+        raise NotImplementedError
+
+    def admitted(self, request: Request, admission: Admission) -> None:
+        """
+        Hear of a request that was let in, before it is sent anywhere.
+        """
+
+    def answering(self, request: Request, response: Response) -> None:
+        """
+        Hear of a response to a request, before it is sent upstream.
+        """
+
+    # ITransactionUser
+
+    def request_received(self, transaction: ServerKey, request: Request, flow: Flow) -> None:
+        """
+        Forward a request, or say why not.
+        """
+        key = loop.loop_key(self.cluster.secret, request)
+        refusal = self._refusal(request, key)
+        if refusal is not None:
+            self._refuse(transaction, request, refusal)
+            return
+        forwarded = request.copy()
+        taken = take_own_routes(forwarded, self._names)
+        admission = self.admit(forwarded, taken)
+        if isinstance(admission, Refusal):
+            self._refuse(transaction, request, admission)
+            return
+        if request.method == "INVITE":
+            self.endpoint.respond(transaction, self.endpoint.own_response(request, 100))
+        self.admitted(request, admission)
+        _count_down(forwarded)
+        forwarding = Forwarding(self, transaction, request, forwarded, admission, loop.branch_suffix(key))
+        self._forwardings[transaction] = forwarding
+        forwarding.start()
+
+    def ack_received(self, request: Request, flow: Flow) -> None:
+        """
+        Pass on the ACK of a 2xx; it is never answered (P31).
+        """
+        if request.max_forwards == 0:
+            return
+        ack = request.copy()
+        ack.remove(IDENTITY)
+        if not self.passes_ack(ack, take_own_routes(ack, self._names)):
+            return
+        _count_down(ack)
+        hop = self.address(ack, ack.request_uri, Admission(None, in_dialog=True))
+        located = self.cluster.locate(hop)
+        located.addCallback(lambda hops: self.endpoint.send_ack(ack, hops))
+        located.addErrback(
+            lambda failure: self._log.info("an ACK could not be sent: {error}", error=failure.value)
+        )
+
+    def cancelled(self, transaction: ServerKey) -> None:
+        """
+        Withdraw an INVITE from all its branches.
+        """
+        forwarding = self._forwardings.get(transaction)
+        if forwarding is not None:
+            forwarding.cancel()
+
+    def server_failed(self, transaction: ServerKey) -> None:
+        """
+        Upstream is gone: nobody waits for the branches any more.
+        """
+        forwarding = self._forwardings.get(transaction)
+        if forwarding is not None:
+            forwarding.cancel()
+
+    # For our forwardings
+
+    def ended(self, transaction: ServerKey) -> None:
+        """
+        Forget a request of which nothing more can come.
+        """
+        self._forwardings.pop(transaction, None)
+
+    def log_event(
+        self, observe: Callable[..., CallStateEvent], *messages: Request | Response, **columns: bool
+    ) -> None:
+        """
+        Log what these messages say of a call.
+
+        @param observe: one of the functions of L{sipxha.cdr.observe}.
+
+        @param columns: what that function wants to know beyond the messages.
+        """
+        log = self.cluster.call_log
+        if log is not None:
+            now = self.reactor.seconds()
+            log.record(observe(*messages, self.observer, log.next_seq(self.observer), now, **columns))
+
+    def challenge(self, stale: bool = False) -> Refusal:
+        """
+        @return: what asks the sender for credentials.
+        """
+        challenges = self.cluster.authenticator.challenges(self.reactor.seconds(), stale)
+        return Refusal(407, None, tuple(("proxy-authenticate", value) for value in challenges))
+
+    def proven(self, request: Request) -> Admission | Refusal | None:
+        """
+        Look for a proof of who sent C{request}: the signature of one of our own
+        servers, or credentials, which are removed, for nobody beyond needs them.
+
+        @return: C{None} where the sender claims nothing.
+        """
+        now = self.reactor.seconds()
+        claims = request.rows(IDENTITY)
+        request.remove(IDENTITY)
+        for claim in claims:
+            identity = signed_identity.verify(
+                self.cluster.secret, claim, request.call_id, request.from_.tag or "", now
+            )
+            if identity is not None:
+                return Admission(None if identity == NOBODY else identity)
+        credentials = request.rows("proxy-authorization")
+        if not credentials:
+            return None
+        authenticator = self.cluster.authenticator
+        verdict = authenticator.judge(credentials, request.method, request.uri, now)
+        if verdict.identity is not None:
+            request.remove("proxy-authorization")
+            for row in credentials:
+                if not _is_for(row, authenticator.realm):
+                    request.add("proxy-authorization", row)
+            return Admission(verdict.identity)
+        return self.challenge(verdict.stale)
+
+    def vouch(self, request: Request, admission: Admission) -> None:
+        """
+        Tell our other servers that C{request} was let in, and whose it is.
+        """
+        request.set(
+            IDENTITY,
+            signed_identity.sign(
+                self.cluster.secret,
+                admission.identity or NOBODY,
+                request.call_id,
+                request.from_.tag or "",
+                self.reactor.seconds(),
+            ),
+        )
+
+    def _refusal(self, request: Request, key: str) -> Refusal | None:
+        """
+        The checks of RFC 3261 section 16.3 that are left after parsing.
+        """
+        if request.max_forwards == 0:
+            return Refusal(483)
+        options = request.values("proxy-require")
+        if options:
+            return Refusal(420, None, (("unsupported", ", ".join(options)),))
+        if loop.is_loop(request.vias, self._sent_by, key):
+            return Refusal(482)
+        return None
+
+    def _refuse(self, transaction: ServerKey, request: Request, refusal: Refusal) -> None:
+        response = self.endpoint.own_response(request, refusal.status, refusal.reason)
+        for name, value in refusal.fields:
+            response.add(name, value)
+        self.endpoint.respond(transaction, response)
+
+
+def _is_for(credentials: str, realm: str) -> bool:
+    try:
+        return Credentials.parse(credentials).params.get("realm") == realm
+    except MalformedField:
+        return False
+
+
+def _count_down(request: Request) -> None:
+    """
+    RFC 3261 section 16.6 step 3 (P02).
+    """
+    left = request.max_forwards
+    request.set("max-forwards", str(MAX_FORWARDS if left is None else left - 1))

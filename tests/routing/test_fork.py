@@ -1,0 +1,385 @@
+"""
+Tests for L{sipxha.routing.fork}.
+"""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from sipxha.routing.fork import (
+    CANCEL_PATIENCE,
+    MAX_TARGETS,
+    TIMER_C,
+    CancelBranch,
+    Effect,
+    Forward,
+    Refuse,
+    ResponseContext,
+    StartBranch,
+    Target,
+)
+from sipxha.sip.message import Response
+from sipxha.sip.uri import Uri
+
+NOW = 1000.0
+
+
+def answer(status: int, *contacts: str, **fields: str) -> Response:
+    """
+    @return: a response with these contacts.
+    """
+    response = Response(
+        status, "Because", [(name.replace("_", "-"), value) for name, value in fields.items()]
+    )
+    for contact in contacts:
+        response.add("contact", contact)
+    return response
+
+
+def context(
+    method: str = "INVITE", *, recurse: bool = True, decline_ends_search: bool = True
+) -> ResponseContext:
+    """
+    @return: a response context with its first branch, number 0, on the way.
+    """
+    made = ResponseContext(method, recurse=recurse, decline_ends_search=decline_ends_search)
+    started = made.start([Target(Uri.parse("sip:201@example.com"))], NOW)
+    assert started == [StartBranch(0, Uri.parse("sip:201@example.com"))]
+    return made
+
+
+def started(effects: list[Effect]) -> list[str]:
+    """
+    @return: the targets of the branches that C{effects} start.
+    """
+    return [str(effect.uri) for effect in effects if isinstance(effect, StartBranch)]
+
+
+def forwarded(effects: list[Effect]) -> list[int]:
+    """
+    @return: the statuses that C{effects} send upstream.
+    """
+    return [effect.response.status for effect in effects if isinstance(effect, Forward)]
+
+
+def cancels(effects: list[Effect]) -> list[int]:
+    """
+    @return: the branches that C{effects} cancel.
+    """
+    return [effect.branch for effect in effects if isinstance(effect, CancelBranch)]
+
+
+class ForwardingTests(SynchronousTestCase):
+    """
+    What goes upstream of one branch.
+    """
+
+    def test_P20_provisionals_go_on_and_100_does_not(self) -> None:
+        """
+        180 is forwarded at once, 100 never.
+        """
+        tree = context()
+        self.assertEqual(forwarded(tree.response_received(0, answer(100), NOW)), [])
+        self.assertEqual(forwarded(tree.response_received(0, answer(180), NOW)), [180])
+
+    def test_a_final_response_ends_the_request(self) -> None:
+        """
+        The only branch's failure is the answer.
+        """
+        tree = context()
+        self.assertEqual(forwarded(tree.response_received(0, answer(486), NOW)), [486])
+        self.assertTrue(tree.is_over)
+
+    def test_P20_a_late_2xx_goes_on(self) -> None:
+        """
+        A second 2xx of an INVITE is forwarded although one was already.
+        """
+        tree = context()
+        tree.response_received(0, answer(200), NOW)
+        self.assertEqual(forwarded(tree.response_received(0, answer(200), NOW)), [200])
+
+    def test_a_second_final_of_another_method_does_not(self) -> None:
+        """
+        Only INVITE has several final answers.
+        """
+        tree = context("OPTIONS")
+        tree.response_received(0, answer(200), NOW)
+        self.assertEqual(tree.response_received(0, answer(200), NOW), [])
+
+
+class RecursionTests(SynchronousTestCase):
+    """
+    The contacts of a 3xx become targets.
+    """
+
+    def test_P33_equal_q_is_parallel_and_lower_q_waits(self) -> None:
+        """
+        Two contacts of q 1 ring together; that of q 0.5 when both failed.
+        """
+        tree = context()
+        effects = tree.response_received(
+            0, answer(302, "<sip:a@h>", "<sip:b@h>;q=1.0", "<sip:c@h>;q=0.5"), NOW
+        )
+        self.assertEqual(started(effects), ["sip:a@h", "sip:b@h"])
+        self.assertEqual(tree.response_received(1, answer(486), NOW), [])
+        self.assertEqual(started(tree.response_received(2, answer(480), NOW)), ["sip:c@h"])
+        self.assertEqual(forwarded(tree.response_received(3, answer(200), NOW)), [200])
+
+    def test_P11_P27_each_target_is_tried_once(self) -> None:
+        """
+        A contact that was tried already is not tried again, so that two
+        aliases of each other end.
+        """
+        tree = context()
+        self.assertEqual(
+            started(tree.response_received(0, answer(302, "<sip:202@example.com>"), NOW)),
+            ["sip:202@example.com"],
+        )
+        effects = tree.response_received(1, answer(302, "<sip:201@EXAMPLE.com>"), NOW)
+        self.assertEqual(started(effects), [])
+        self.assertEqual(forwarded(effects), [302])
+
+    def test_contacts_beyond_the_limit_are_not_tried(self) -> None:
+        """
+        One request has no more than L{MAX_TARGETS} targets.
+        """
+        tree = context()
+        effects = tree.response_received(0, answer(302, *(f"<sip:{n}@h>" for n in range(30))), NOW)
+        self.assertEqual(len(started(effects)), MAX_TARGETS - 1)
+
+    def test_without_recursion_a_3xx_goes_upstream(self) -> None:
+        """
+        The authproxy leaves redirection to others.
+        """
+        tree = context(recurse=False)
+        self.assertEqual(forwarded(tree.response_received(0, answer(302, "<sip:a@h>"), NOW)), [302])
+
+    def test_a_redirected_branch_leaves_its_siblings_ringing(self) -> None:
+        """
+        The contacts of one branch start at once, those of lower q of another
+        3xx still wait.
+        """
+        tree = context()
+        tree.response_received(0, answer(302, "<sip:a@h>", "<sip:b@h>", "<sip:low@h>;q=0.1"), NOW)
+        effects = tree.response_received(1, answer(302, "<sip:c@h>;q=0.7"), NOW)
+        self.assertEqual(started(effects), ["sip:c@h"])
+
+    def test_a_q_that_is_none_counts_as_one(self) -> None:
+        """
+        q=nan, q=7 and q=x do not disturb the order.
+        """
+        tree = context()
+        effects = tree.response_received(
+            0, answer(302, "<sip:a@h>;q=nan", "<sip:b@h>;q=7", "<sip:c@h>;q=x"), NOW
+        )
+        self.assertEqual(started(effects), ["sip:a@h", "sip:b@h", "sip:c@h"])
+
+
+class ForkTests(SynchronousTestCase):
+    """
+    Several branches and one answer.
+    """
+
+    def fork(self, contacts: int = 2, *, decline_ends_search: bool = True) -> ResponseContext:
+        """
+        @return: a context whose branches 1 to C{contacts} are ringing.
+        """
+        tree = context(decline_ends_search=decline_ends_search)
+        tree.response_received(0, answer(302, *(f"<sip:{n}@h>" for n in range(contacts))), NOW)
+        for branch in range(1, contacts + 1):
+            tree.response_received(branch, answer(180), NOW)
+        return tree
+
+    def test_P28_an_answer_cancels_the_other_branches(self) -> None:
+        """
+        The 200 goes up, the others are cancelled, and their 487 is swallowed.
+        """
+        tree = self.fork(3)
+        effects = tree.response_received(2, answer(200), NOW)
+        self.assertEqual((forwarded(effects), cancels(effects)), ([200], [1, 3]))
+        self.assertFalse(tree.is_over)
+        self.assertEqual(tree.response_received(1, answer(487), NOW), [])
+        self.assertEqual(tree.response_received(3, answer(487), NOW), [])
+        self.assertTrue(tree.is_over)
+
+    def test_P20_both_answers_go_on(self) -> None:
+        """
+        A 200 that crossed the CANCEL is forwarded too.
+        """
+        tree = self.fork(2)
+        tree.response_received(1, answer(200), NOW)
+        self.assertEqual(forwarded(tree.response_received(2, answer(200), NOW)), [200])
+
+    def test_P21_a_6xx_cancels_and_wins(self) -> None:
+        """
+        603 ends the search, and goes up when all is over.
+        """
+        tree = self.fork(2)
+        effects = tree.response_received(1, answer(603), NOW)
+        self.assertEqual((forwarded(effects), cancels(effects)), ([], [2]))
+        self.assertEqual(forwarded(tree.response_received(2, answer(487), NOW)), [603])
+
+    def test_a_6xx_can_be_a_failure_like_others(self) -> None:
+        """
+        As sipX had it, a declining phone does not stop the voicemail.
+        """
+        tree = self.fork(2, decline_ends_search=False)
+        self.assertEqual(tree.response_received(1, answer(603), NOW), [])
+        self.assertEqual(forwarded(tree.response_received(2, answer(200), NOW)), [200])
+
+    def test_P22_the_best_response_is_chosen(self) -> None:
+        """
+        Lowest class first; in 4xx those that say how to go on; 503 last.
+        """
+        for statuses, best in (
+            ((404, 486), 404),
+            ((404, 407), 407),
+            ((500, 486), 486),
+            ((503, 500), 500),
+            ((503, 408), 408),
+            ((408, 486), 486),
+            ((487, 480), 480),
+            ((302, 404), 302),
+        ):
+            for first, second in (statuses, statuses[::-1]):
+                tree = self.fork(2)
+                self.assertEqual(tree.response_received(1, answer(first), NOW), [])
+                self.assertEqual(forwarded(tree.response_received(2, answer(second), NOW)), [best])
+
+    def test_P24_all_challenges_go_along(self) -> None:
+        """
+        The chosen 407 brings the challenge of the other branch.
+        """
+        tree = self.fork(2)
+        other = answer(401, www_authenticate='Digest realm="b", nonce="2"')
+        tree.response_received(1, answer(407, proxy_authenticate='Digest realm="a", nonce="1"'), NOW)
+        (effect,) = tree.response_received(2, other, NOW)
+        assert isinstance(effect, Forward)
+        self.assertEqual({effect.response.status, *(r.status for r in effect.challenges)}, {401, 407})
+
+
+class CancelTests(SynchronousTestCase):
+    """
+    The caller gives up, or the callee never answers.
+    """
+
+    def test_P29_cancel_withdraws_every_branch(self) -> None:
+        """
+        The INVITE is answered 487 when its branches are.
+        """
+        tree = context()
+        self.assertEqual(cancels(tree.cancelled(NOW)), [0])
+        self.assertEqual(forwarded(tree.response_received(0, answer(487), NOW)), [487])
+
+    def test_a_redirection_after_the_cancel_is_not_followed(self) -> None:
+        """
+        A 302 that comes late must not make a phone ring, and is no answer for
+        somebody who gave up.
+        """
+        tree = context()
+        tree.cancelled(NOW)
+        self.assertEqual(tree.response_received(0, answer(302, "<sip:a@h>"), NOW), [Refuse(487)])
+
+    def test_cancel_stops_the_serial_search(self) -> None:
+        """
+        The next group does not start once the caller gave up.
+        """
+        tree = context()
+        tree.response_received(0, answer(302, "<sip:a@h>", "<sip:b@h>;q=0.1"), NOW)
+        tree.cancelled(NOW)
+        effects = tree.response_received(1, answer(487), NOW)
+        self.assertEqual((started(effects), forwarded(effects)), ([], [487]))
+
+    def test_a_2xx_that_crosses_the_cancel_goes_up(self) -> None:
+        """
+        The phone answered before it heard of the CANCEL.
+        """
+        tree = context()
+        tree.cancelled(NOW)
+        self.assertEqual(forwarded(tree.response_received(0, answer(200), NOW)), [200])
+
+    def test_a_cancelled_branch_that_stays_silent_ends(self) -> None:
+        """
+        64 * T1 after the CANCEL the branch counts as ended (9.1).
+        """
+        tree = context()
+        tree.cancelled(NOW)
+        self.assertEqual(tree.next_deadline(), NOW + CANCEL_PATIENCE)
+        self.assertEqual(tree.deadline_passed(NOW + CANCEL_PATIENCE), [Refuse(487)])
+        self.assertTrue(tree.is_over)
+
+    def test_other_methods_are_never_cancelled(self) -> None:
+        """
+        CANCEL exists for INVITE only.
+        """
+        tree = context("MESSAGE")
+        self.assertEqual(cancels(tree.cancelled(NOW)), [])
+
+    def test_P18_timer_c_is_restarted_by_provisionals(self) -> None:
+        """
+        A branch that rings and says so may ring on.
+        """
+        tree = context()
+        self.assertEqual(tree.next_deadline(), NOW + TIMER_C)
+        tree.response_received(0, answer(180), NOW + 100)
+        self.assertEqual(tree.next_deadline(), NOW + 100 + TIMER_C)
+        self.assertEqual(tree.deadline_passed(NOW + 100), [])
+        self.assertEqual(cancels(tree.deadline_passed(NOW + 100 + TIMER_C)), [0])
+
+    def test_P23_silence_everywhere_is_408(self) -> None:
+        """
+        Timer C and no answer to the CANCEL: the proxy answers itself.
+        """
+        tree = context()
+        tree.deadline_passed(NOW + TIMER_C)
+        self.assertEqual(tree.deadline_passed(NOW + TIMER_C + CANCEL_PATIENCE), [Refuse(408)])
+
+
+class EveryOrderTests(SynchronousTestCase):
+    """
+    Laws that hold whatever the branches answer, in whatever order.
+    """
+
+    @given(
+        st.lists(st.sampled_from([180, 200, 302, 404, 407, 486, 487, 503, 603]), max_size=30),
+        st.lists(st.integers(0, 20), min_size=30, max_size=30),
+        st.integers(0, 30),
+    )
+    def test_one_answer_at_most_and_none_is_owed(
+        self, statuses: list[int], picks: list[int], cancel_at: int
+    ) -> None:
+        """
+        At most one non-2xx final goes upstream; once every branch ended, one
+        final did; no branch is answered before it was started.
+        """
+        tree = context()
+        open_branches = [0]
+        finals: list[int] = []
+        contacts = iter(range(1000))
+
+        def take(effects: list[Effect]) -> None:
+            for effect in effects:
+                if isinstance(effect, StartBranch):
+                    open_branches.append(effect.branch)
+                elif isinstance(effect, Forward) and effect.response.status >= 200:
+                    finals.append(effect.response.status)
+                elif isinstance(effect, Refuse):
+                    finals.append(effect.status)
+
+        for step, (status, pick) in enumerate(zip(statuses, picks, strict=False)):
+            if step == cancel_at:
+                take(tree.cancelled(NOW))
+            if not open_branches:
+                break
+            branch = open_branches[pick % len(open_branches)]
+            if status >= 200:
+                open_branches.remove(branch)
+            targets = [f"<sip:{next(contacts)}@h>;q=0.{pick % 10}"] if status == 302 else []
+            take(tree.response_received(branch, answer(status, *targets), NOW))
+        while open_branches:
+            take(tree.response_received(open_branches.pop(), answer(486), NOW))
+        self.assertTrue(tree.is_over)
+        self.assertLessEqual(len([status for status in finals if status >= 300]), 1)
+        self.assertGreaterEqual(len(finals), 1)

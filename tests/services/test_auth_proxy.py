@@ -1,0 +1,203 @@
+"""
+Tests for L{sipxha.services.auth_proxy}.
+"""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from sipxha.auth import identity as signed_identity
+from sipxha.routing.permissions import AuthRules, HostMatch, UserMatch, compile_user_pattern
+from sipxha.routing.route import OwnNames
+from sipxha.routing.route_state import PARAMETER
+from sipxha.services.auth_proxy import AuthProxy
+from sipxha.services.proxy import IDENTITY, NOBODY
+from sipxha.sip.hop import Hop
+from sipxha.sip.message import Request
+from tests.services.proxies import SECRET, Surroundings, a_request, receive
+from tests.support.fake_endpoint import FLOW, FakeBranch
+
+PHONE = "sip:202@10.1.1.9:5062"
+RULES = AuthRules(
+    [
+        HostMatch(
+            frozenset({("gw1.net", None)}),
+            (
+                UserMatch((compile_user_pattern("9xxx"),), frozenset({"LocalDialing"})),
+                UserMatch((compile_user_pattern("."),), frozenset({"LongDistanceDialing", "NoAccess"})),
+            ),
+        )
+    ]
+)
+
+
+class AuthProxyTests(SynchronousTestCase):
+    """
+    The last of our servers before a phone or a gateway.
+    """
+
+    def setUp(self) -> None:
+        """
+        An authproxy at 10.1.1.50:5080.
+        """
+        self.around = Surroundings()
+        self.endpoint = self.around.endpoint
+        self.proxy = AuthProxy(
+            self.around.clock,
+            self.around.cluster,
+            "10.1.1.50",
+            5080,
+            OwnNames([("10.1.1.50", 5080), ("ap.sipx1.example.com", None)]),
+            rules=RULES,
+        )
+        self.around.attach(self.proxy)
+
+    def signed(self, request: Request, identity: str = "201@example.com") -> Request:
+        """
+        @return: C{request} as the forking proxy sends it on.
+        """
+        now = self.around.clock.seconds()
+        request.set(IDENTITY, signed_identity.sign(SECRET, identity, request.call_id, "caller", now))
+        request.prepend("route", "<sip:ap.sipx1.example.com;lr>")
+        return request
+
+    def invite(self, uri: str = PHONE, **fields: str) -> FakeBranch:
+        """
+        @return: the branch of an INVITE that the forking proxy let in.
+        """
+        receive(self.proxy, self.signed(a_request("INVITE", uri, **fields)))
+        return self.endpoint.branches[-1]
+
+    def test_a_call_goes_to_the_phone_with_our_record_route(self) -> None:
+        """
+        Our Route is gone, the signed identity stays inside.
+        """
+        branch = self.invite()
+        self.assertEqual(branch.hops, [Hop("udp", "10.1.1.9", 5062)])
+        self.assertFalse(branch.request.has("route"))
+        self.assertFalse(branch.request.has(IDENTITY))
+        (record,) = branch.request.record_routes
+        self.assertEqual(
+            (record.uri.host, record.uri.port, "lr" in record.uri.params), ("10.1.1.50", 5080, True)
+        )
+        self.assertIsNone(branch.first_answer)
+
+    def test_the_setup_is_logged_when_the_phone_answers(self) -> None:
+        """
+        S with the callee's contact and the INVITE's own branch.
+        """
+        branch = self.invite()
+        branch.answer(180)
+        branch.answer(200, "<sip:202@10.1.1.9:5062>")
+        self.assertEqual(self.around.log.types, "S")
+        event = self.around.log.events[0]
+        self.assertEqual(
+            (event.contact, event.branch_id, event.to_tag), ("<sip:202@10.1.1.9:5062>", "z9hG4bKphone", "far")
+        )
+        self.assertEqual(self.endpoint.statuses, [100, 180, 200])
+
+    def test_failures_are_the_forking_proxys_to_log(self) -> None:
+        """
+        It alone sees what becomes of the call as a whole.
+        """
+        self.invite().answer(486)
+        self.assertEqual((self.around.log.types, self.endpoint.statuses), ("", [100, 486]))
+
+    def test_a_redirection_is_left_to_the_forking_proxy(self) -> None:
+        """
+        302 goes up as it came.
+        """
+        self.invite().answer(302, "<sip:other@10.1.1.10>")
+        self.assertEqual((self.endpoint.statuses, len(self.endpoint.branches)), ([100, 302], 1))
+
+    def in_dialog(self, method: str) -> Request:
+        """
+        @return: a request of the callee, along the route set of the call.
+        """
+        (record,) = self.invite().request.rows("record-route")
+        request = a_request(method, "sip:201@10.1.1.7", "caller", route=record)
+        request.set("from", f"<{PHONE}>;tag=callee")
+        return request
+
+    def test_S13_in_dialog_requests_pass_unchallenged(self) -> None:
+        """
+        A BYE of either side bears our signature; the end is logged.
+        """
+        receive(self.proxy, self.in_dialog("BYE"))
+        self.assertEqual(self.endpoint.branches[-1].hops, [Hop("udp", "10.1.1.7", 5060)])
+        self.assertEqual(self.around.log.types, "E")
+
+    def test_a_transfer_is_logged(self) -> None:
+        """
+        T with its Refer-To.
+        """
+        request = self.in_dialog("REFER")
+        request.set("refer-to", "<sip:203@example.com>")
+        receive(self.proxy, request)
+        self.assertEqual(self.around.log.types, "T")
+        self.assertEqual(self.around.log.events[0].refer_to, "<sip:203@example.com>")
+
+    def test_P31_the_ack_of_a_dialog_passes_and_no_other(self) -> None:
+        """
+        Nobody can be asked, so only what we signed goes on.
+        """
+        self.proxy.ack_received(self.in_dialog("ACK"), FLOW)
+        self.assertEqual(len(self.endpoint.acks), 1)
+        self.proxy.ack_received(a_request("ACK", PHONE, "callee"), FLOW)
+        self.assertEqual(len(self.endpoint.acks), 1)
+
+    def test_every_other_method_is_challenged(self) -> None:
+        """
+        Default deny, with a To tag too.
+        """
+        for method in ("INVITE", "MESSAGE", "SUBSCRIBE", "REFER", "BYE", "OPTIONS", "FOO"):
+            for to_tag in ("", "made-up"):
+                receive(self.proxy, a_request(method, PHONE, to_tag))
+                self.assertEqual(self.endpoint.statuses[-1], 407, method)
+        self.assertEqual((self.endpoint.branches, self.around.log.types), ([], ""))
+
+    def test_S12_permissions_are_asked_of_the_target(self) -> None:
+        """
+        201 may dial locally; for the rest 403 says what is missing.
+        """
+        self.invite("sip:9555@gw1.net")
+        self.assertEqual(len(self.endpoint.branches), 1)
+        receive(self.proxy, self.signed(a_request("INVITE", "sip:15551234@gw1.net")))
+        response = self.endpoint.responses[-1][1]
+        self.assertEqual((response.status, response.reason), (403, "Requires LongDistanceDialing|NoAccess"))
+        self.assertEqual(len(self.endpoint.branches), 1)
+
+    def test_an_accepted_stranger_reaches_phones_but_no_gateway(self) -> None:
+        """
+        The gateway asks who it is.
+        """
+        receive(self.proxy, self.signed(a_request("INVITE", PHONE), NOBODY))
+        self.assertEqual(len(self.endpoint.branches), 1)
+        receive(self.proxy, self.signed(a_request("INVITE", "sip:9555@gw1.net"), NOBODY))
+        self.assertEqual(self.endpoint.statuses[-1], 407)
+
+    def test_S5_a_spiral_is_recorded_once(self) -> None:
+        """
+        The Record-Route of the first pass is enough, also on another node.
+        """
+        record = self.invite().request.get("record-route") or ""
+        branch = self.invite(record_route=record)
+        self.assertEqual(branch.request.rows("record-route"), [record])
+
+    def test_a_spiral_keeps_its_identity(self) -> None:
+        """
+        A target in our own domain goes back to the front door, which believes
+        the signature.
+        """
+        branch = self.invite("sip:203@example.com")
+        self.assertTrue(branch.request.has(IDENTITY))
+
+    def test_forged_route_state_does_not_open_the_door(self) -> None:
+        """
+        A Route with somebody's own signature is challenged.
+        """
+        request = a_request(
+            "BYE", PHONE, "callee", route=f"<sip:10.1.1.50:5080;lr;{PARAMETER}=Y2FsbGVy!AAAA>"
+        )
+        receive(self.proxy, request)
+        self.assertEqual(self.endpoint.statuses, [407])

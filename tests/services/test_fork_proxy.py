@@ -1,0 +1,346 @@
+"""
+Tests for L{sipxha.services.fork_proxy}, and through it for L{sipxha.services.proxy}.
+"""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from sipxha.net.endpoint import IBranchObserver
+from sipxha.routing.loop import branch_suffix, loop_key
+from sipxha.routing.route import OwnNames
+from sipxha.routing.rules import ForwardingRules, Route
+from sipxha.services.fork_proxy import ForkProxy
+from sipxha.services.forwarding import FIRST_ANSWER
+from sipxha.services.proxy import IDENTITY
+from sipxha.sip.hop import Hop
+from sipxha.sip.message import Request
+from sipxha.sip.uri import Uri
+from tests.services.proxies import DOMAIN, Surroundings, Unlocatable, a_request, receive
+from tests.support.fake_endpoint import FLOW, FakeBranch
+
+RULES = ForwardingRules([Route(frozenset({(DOMAIN, None)}), (), f"sip:rr.{DOMAIN};lr")])
+AUTHPROXY = Uri.parse(f"sip:ap.{DOMAIN};lr")
+TARGET = f"sip:202@{DOMAIN}"
+
+
+class ForkProxyTests(SynchronousTestCase):
+    """
+    The domain's front door.
+    """
+
+    def setUp(self) -> None:
+        """
+        A forking proxy at 10.1.1.50.
+        """
+        self.around = Surroundings()
+        self.endpoint = self.around.endpoint
+        self.proxy = self.make()
+
+    def make(self, *, accept_strangers: bool = False) -> ForkProxy:
+        """
+        @return: a forking proxy on this test's endpoint.
+        """
+        proxy = ForkProxy(
+            self.around.clock,
+            self.around.cluster,
+            "10.1.1.50",
+            5060,
+            OwnNames([("10.1.1.50", None), (DOMAIN, None)]),
+            rules=RULES,
+            authproxy=AUTHPROXY,
+            accept_strangers=accept_strangers,
+            decline_ends_search=True,
+        )
+        self.around.attach(proxy)
+        return proxy
+
+    def invite(self, uri: str = TARGET, **fields: str) -> FakeBranch:
+        """
+        @return: the first branch of an INVITE with good credentials.
+        """
+        self.key = receive(
+            self.proxy,
+            a_request("INVITE", uri, proxy_authorization=self.around.credentials("INVITE", uri), **fields),
+        )
+        return self.endpoint.branches[0]
+
+    def test_a_stranger_is_challenged_before_anything_is_looked_up(self) -> None:
+        """
+        407 with a challenge, and nothing was sent or logged.
+        """
+        receive(self.proxy, a_request())
+        ((_, response),) = self.endpoint.responses
+        self.assertEqual(response.status, 407)
+        self.assertIn(f'realm="{DOMAIN}"', response.get("proxy-authenticate") or "")
+        self.assertEqual((self.endpoint.branches, self.around.log.types, self.proxy.live), ([], "", 0))
+
+    def test_wrong_credentials_are_challenged_again(self) -> None:
+        """
+        In the same words as none.
+        """
+        receive(
+            self.proxy,
+            a_request(proxy_authorization=self.around.credentials("INVITE", TARGET, "wrong")),
+        )
+        self.assertEqual(self.endpoint.statuses, [407])
+
+    def test_a_user_is_let_in_and_the_call_is_logged(self) -> None:
+        """
+        100 at once, R in the log, and the request goes to the registrar with
+        the identity signed and the credentials gone.
+        """
+        branch = self.invite()
+        self.assertEqual(self.endpoint.statuses, [100])
+        self.assertEqual(self.around.log.types, "R")
+        self.assertEqual(self.around.log.events[0].caller_internal, True)
+        self.assertEqual(branch.hops, [Hop("udp", f"rr.{DOMAIN}", 5060)])
+        self.assertEqual(branch.request.values("route"), [f"<sip:rr.{DOMAIN};lr>"])
+        self.assertEqual(branch.request.max_forwards, 69)
+        self.assertTrue(branch.request.has(IDENTITY))
+        self.assertFalse(branch.request.has("proxy-authorization"))
+        self.assertEqual(branch.first_answer, FIRST_ANSWER)
+
+    def test_a_signed_identity_of_our_own_servers_is_believed(self) -> None:
+        """
+        A request that comes back from the authproxy is not challenged again.
+        """
+        branch = self.invite()
+        signed = branch.request.get(IDENTITY) or ""
+        receive(self.proxy, a_request(**{IDENTITY: signed}))
+        self.assertEqual(len(self.endpoint.branches), 2)
+
+    def test_a_forged_identity_is_removed(self) -> None:
+        """
+        What we did not sign for this call says nothing.
+        """
+        receive(self.proxy, a_request(**{IDENTITY: "<sip:201@example.com>;signature=0:" + "0" * 32}))
+        self.assertEqual(self.endpoint.statuses, [407])
+
+    def test_a_register_is_the_registrars_to_challenge(self) -> None:
+        """
+        It goes on without credentials, which stay for the registrar.
+        """
+        receive(self.proxy, a_request("REGISTER", f"sip:{DOMAIN}", authorization="Digest x=y"))
+        (branch,) = self.endpoint.branches
+        self.assertEqual(branch.request.get("authorization"), "Digest x=y")
+        self.assertEqual(self.endpoint.statuses, [])
+
+    def test_accepted_strangers_reach_our_users_only(self) -> None:
+        """
+        The world may call us, but not through us.
+        """
+        self.proxy = self.make(accept_strangers=True)
+        receive(self.proxy, a_request())
+        self.assertEqual(len(self.endpoint.branches), 1)
+        receive(self.proxy, a_request(uri="sip:x@elsewhere.net"))
+        self.assertEqual(self.endpoint.statuses[-1], 407)
+
+    def test_P01_no_hops_left(self) -> None:
+        """
+        Max-Forwards 0 is answered 483.
+        """
+        request = a_request()
+        request.set("max-forwards", "0")
+        receive(self.proxy, request)
+        self.assertEqual(self.endpoint.statuses, [483])
+
+    def test_P03_an_extension_that_a_proxy_must_know(self) -> None:
+        """
+        420, naming what we do not support.
+        """
+        receive(self.proxy, a_request(proxy_require="foo, bar"))
+        ((_, response),) = self.endpoint.responses
+        self.assertEqual((response.status, response.get("unsupported")), (420, "foo, bar"))
+
+    def test_P08_foreign_targets_go_to_the_authproxy(self) -> None:
+        """
+        With the Request-URI as it came.
+        """
+        branch = self.invite("sip:x@elsewhere.net")
+        self.assertEqual(branch.request.values("route"), [f"<sip:ap.{DOMAIN};lr>"])
+        self.assertEqual(branch.request.uri, "sip:x@elsewhere.net")
+
+    def test_P06_own_routes_go_and_foreign_ones_lead_through_the_authproxy(self) -> None:
+        """
+        A phone with an outbound proxy, and one that wants to go further.
+        """
+        branch = self.invite(route=f"<sip:{DOMAIN};lr>, <sip:far.net;lr>")
+        self.assertEqual(branch.request.values("route"), [f"<sip:ap.{DOMAIN};lr>", "<sip:far.net;lr>"])
+
+    def test_a_302_is_followed_through_the_authproxy(self) -> None:
+        """
+        Every contact rings; the Route header of a contact comes behind ours.
+        """
+        self.invite().answer(
+            302, "<sip:202@10.1.1.9:5062?Route=%3Csip%3Aedge%3Blr%3E>", "<sip:202@10.1.1.10>"
+        )
+        first, second = self.endpoint.branches[1:]
+        self.assertEqual(first.request.uri, "sip:202@10.1.1.9:5062")
+        self.assertEqual(first.request.values("route"), [f"<sip:ap.{DOMAIN};lr>", "<sip:edge;lr>"])
+        self.assertEqual(second.request.uri, "sip:202@10.1.1.10")
+        self.assertEqual(self.endpoint.statuses, [100])
+
+    def test_a_contact_in_the_domain_goes_back_to_the_registrar(self) -> None:
+        """
+        An alias is looked up again.
+        """
+        self.invite().answer(302, f"<sip:203@{DOMAIN}>")
+        self.assertEqual(self.endpoint.branches[1].request.values("route"), [f"<sip:rr.{DOMAIN};lr>"])
+
+    def test_the_first_answer_cancels_the_other_phones(self) -> None:
+        """
+        180, then 200 upstream; the other branch is cancelled; nothing is left.
+        """
+        self.invite().answer(302, "<sip:202@10.1.1.9>", "<sip:202@10.1.1.10>")
+        first, second = self.endpoint.branches[1:]
+        first.answer(180)
+        second.answer(200)
+        self.assertTrue(first.is_cancelled)
+        first.answer(487)
+        self.assertEqual(self.endpoint.statuses, [100, 180, 200])
+        self.assertEqual((self.around.log.types, self.proxy.live), ("R", 0))
+
+    def test_a_failed_call_is_logged(self) -> None:
+        """
+        F with what went upstream and with the branch of the INVITE.
+        """
+        self.invite().answer(404)
+        event = self.around.log.events[-1]
+        self.assertEqual(self.around.log.types, "RF")
+        self.assertEqual((event.failure_status, event.branch_id, event.via_count), (404, "z9hG4bKphone", 1))
+
+    def test_P22_a_lone_503_goes_up_as_500(self) -> None:
+        """
+        The caller must not take this proxy for broken.
+        """
+        self.invite().answer(503)
+        self.assertEqual(self.endpoint.statuses, [100, 500])
+
+    def test_P19_a_next_hop_that_cannot_be_found_is_as_503(self) -> None:
+        """
+        One of two contacts has no address: the other one rings.
+        """
+        self.proxy = self.make()
+        self.around.pending[f"ap.{DOMAIN}"] = Deferred()
+        branch = self.invite()
+        branch.answer(302, "<sip:202@10.1.1.9>")
+        self.around.pending[f"ap.{DOMAIN}"].errback(Unlocatable())
+        self.assertEqual(self.endpoint.statuses, [100, 500])
+        self.assertEqual(self.proxy.live, 0)
+
+    def test_P29_cancel_reaches_every_branch(self) -> None:
+        """
+        Also one whose address is still being looked up.
+        """
+        branch = self.invite()
+        branch.answer(302, "<sip:202@10.1.1.9>")
+        self.around.pending[f"ap.{DOMAIN}"] = Deferred()
+        phone = self.endpoint.branches[1]
+        phone.answer(180)
+        self.proxy.cancelled(self.key)
+        self.assertTrue(phone.is_cancelled)
+        phone.answer(487)
+        self.assertEqual(self.endpoint.statuses, [100, 180, 487])
+        self.assertEqual(self.proxy.live, 0)
+
+    def test_P29_cancel_before_the_lookup_ended(self) -> None:
+        """
+        487 at once, and nothing is sent when the address comes.
+        """
+        self.around.pending[f"rr.{DOMAIN}"] = Deferred()
+        key = receive(self.proxy, a_request(proxy_authorization=self.around.credentials("INVITE", TARGET)))
+        self.proxy.cancelled(key)
+        self.around.pending[f"rr.{DOMAIN}"].callback([Hop("udp", "10.1.1.50", 5070)])
+        self.assertEqual((self.endpoint.statuses, self.endpoint.branches), ([100, 487], []))
+
+    def test_P24_challenges_are_merged_once_for_each_realm(self) -> None:
+        """
+        Two gateways of one realm and one of another: two challenges.
+        """
+        self.invite().answer(302, *(f"<sip:202@10.1.1.{n}>" for n in (1, 2, 3)))
+        for branch, realm in zip(self.endpoint.branches[1:], ("a", "a", "b"), strict=True):
+            branch.answer(407, proxy_authenticate=f'Digest realm="{realm}", nonce="{realm}"')
+        response = self.endpoint.responses[-1][1]
+        self.assertEqual(
+            response.rows("proxy-authenticate"),
+            ['Digest realm="a", nonce="a"', 'Digest realm="b", nonce="b"'],
+        )
+        self.assertEqual(self.around.log.types, "R")
+
+    def test_LA1_a_loop_is_answered_482(self) -> None:
+        """
+        The request that we sent comes back unchanged.
+        """
+        branch = self.invite()
+        looped = a_request()
+        suffix = self.proxy_suffix(looped)
+        looped.prepend("via", f"SIP/2.0/UDP 10.1.1.50:5060;branch=z9hG4bKx{suffix}")
+        self.assertIsNotNone(branch)
+        receive(self.proxy, looped)
+        self.assertEqual(self.endpoint.statuses[-1], 482)
+
+    def proxy_suffix(self, request: Request) -> str:
+        """
+        @return: what the proxy puts at the end of a branch of C{request}.
+        """
+        return branch_suffix(loop_key(self.around.cluster.secret, request))
+
+    def test_T15_silence_is_no_answer_to_other_methods(self) -> None:
+        """
+        408 goes upstream for INVITE only (RFC 4320).
+        """
+        receive(
+            self.proxy,
+            a_request("MESSAGE", proxy_authorization=self.around.credentials("MESSAGE", TARGET)),
+        )
+        self.endpoint.branches[0].answer(408)
+        self.assertEqual(self.endpoint.statuses, [])
+
+    def test_silence_of_a_phone_behind_the_authproxy_is_not_impatience(self) -> None:
+        """
+        Only what our servers answer themselves is hurried.
+        """
+        receive(
+            self.proxy,
+            a_request(
+                "MESSAGE",
+                "sip:x@elsewhere.net",
+                proxy_authorization=self.around.credentials("MESSAGE", "sip:x@elsewhere.net"),
+            ),
+        )
+        self.assertIsNone(self.endpoint.branches[0].first_answer)
+
+    def test_hops_that_fail_are_reported_for_quarantine(self) -> None:
+        """
+        And those that answer, too.
+        """
+        branch = self.invite()
+        observer: IBranchObserver = branch._observer
+        observer.hop_failed(branch, Hop("tcp", "a", 1))  # type: ignore[arg-type]
+        observer.hop_answered(branch, Hop("tcp", "b", 1))  # type: ignore[arg-type]
+        self.assertEqual(
+            (self.around.failed, self.around.answered), ([Hop("tcp", "a", 1)], [Hop("tcp", "b", 1)])
+        )
+
+    def test_P31_an_ack_goes_on_without_a_response(self) -> None:
+        """
+        Along its Route, through the authproxy.
+        """
+        self.proxy.ack_received(
+            a_request("ACK", "sip:202@10.1.1.9", "callee", route=f"<sip:{DOMAIN};lr>"), FLOW
+        )
+        ((ack, hops),) = self.endpoint.acks
+        self.assertEqual(hops, [Hop("udp", f"ap.{DOMAIN}", 5060)])
+        self.assertEqual((ack.max_forwards, self.endpoint.responses), (69, []))
+
+    def test_in_dialog_requests_are_left_to_the_authproxy(self) -> None:
+        """
+        No challenge, no identity, no event.
+        """
+        receive(self.proxy, a_request("BYE", "sip:202@10.1.1.9", "callee"))
+        (branch,) = self.endpoint.branches
+        self.assertFalse(branch.request.has(IDENTITY))
+        self.assertEqual(branch.request.values("route"), [f"<sip:ap.{DOMAIN};lr>"])
+        self.assertEqual(self.around.log.types, "")

@@ -1,0 +1,105 @@
+"""
+An endpoint without a wire: keeps what a transaction user does with it, and
+answers when the test says so.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from sipxha.net.endpoint import IBranchObserver
+from sipxha.sip.hop import Flow, Hop
+from sipxha.sip.message import Request, Response, response_to
+from sipxha.transaction.vocabulary import ServerKey
+
+FLOW = Flow("udp", "10.1.1.7", 5060, "10.1.1.50", 5060)
+
+
+class FakeBranch:
+    """
+    A request that was sent, and its observer.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        hops: Sequence[Hop | Flow],
+        observer: IBranchObserver,
+        first_answer: float | None,
+    ) -> None:
+        self.request = request
+        self.hops = list(hops)
+        self.first_answer = first_answer
+        self.is_cancelled = False
+        self._observer = observer
+
+    def cancel(self, reason: str | None = None) -> None:
+        """
+        Remember that it was.
+        """
+        self.is_cancelled = True
+
+    def answer(self, status: int, *contacts: str, **fields: str) -> None:
+        """
+        Let the far end answer.
+        """
+        response = response_to(self.request, status, to_tag="far")
+        for contact in contacts:
+            response.add("contact", contact)
+        for name, value in fields.items():
+            response.add(name.replace("_", "-"), value)
+        self._observer.response_received(self, response)  # type: ignore[arg-type]
+
+
+class FakeEndpoint:
+    """
+    What L{sipxha.net.endpoint.Endpoint} is to a transaction user.
+    """
+
+    def __init__(self) -> None:
+        self.responses: list[tuple[ServerKey, Response]] = []
+        self.branches: list[FakeBranch] = []
+        self.acks: list[tuple[Request, list[Hop | Flow]]] = []
+        self._tags = itertools.count(1)
+
+    def respond(self, transaction: ServerKey, response: Response) -> None:
+        """
+        Remember the response.
+        """
+        self.responses.append((transaction, response))
+
+    def own_response(self, request: Request, status: int, reason: str | None = None) -> Response:
+        """
+        A response with a To tag.
+        """
+        return response_to(request, status, reason, to_tag=f"own{next(self._tags)}")
+
+    def request(
+        self,
+        request: Request,
+        hops: Sequence[Hop | Flow],
+        observer: IBranchObserver,
+        *,
+        branch_suffix: str = "",
+        first_answer: float | None = None,
+    ) -> FakeBranch:
+        """
+        Remember the request.
+        """
+        branch = FakeBranch(request, hops, observer, first_answer)
+        self.branches.append(branch)
+        return branch
+
+    def send_ack(self, request: Request, hops: Sequence[Hop | Flow]) -> None:
+        """
+        Remember the ACK.
+        """
+        self.acks.append((request, list(hops)))
+
+    @property
+    def statuses(self) -> list[int]:
+        """
+        The statuses of all responses.
+        """
+        return [response.status for _, response in self.responses]
