@@ -1,0 +1,67 @@
+"""
+The C{sipxha} command: which verbs there are.
+
+A verb's module is imported only when the verb is used, so that the command
+starts quickly and the help needs none of them.  No verb lives here.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+VERBS = {
+    "init": ("sipxha.cli.init:init", "Make the folders of a new cluster."),
+    "check": ("sipxha.cli.check:check", "Check all that a start would need."),
+    "dns": ("sipxha.cli.dns:dns", "Print the zone fragment of the domain."),
+    "cert": ("sipxha.cli.cert:cert", "Make, sign and show certificates."),
+    "user": ("sipxha.cli.user:user", "Add, change and list users."),
+    "db": ("sipxha.cli.db:db", "Prepare and check the databases."),
+    "status": ("sipxha.cli.status:status", "Show how the running node is."),
+    "peers": ("sipxha.cli.status:peers", "Show the registrars that the running node replicates with."),
+    "registrations": ("sipxha.cli.status:registrations", "Show who is registered, and where."),
+    "resolve": ("sipxha.cli.resolve:resolve", "Make call detail records of the nodes' call events."),
+    "cdr": ("sipxha.cli.cdr:cdr", "List call detail records."),
+}
+"""Where each verb lives, and its line in the help."""
+
+
+class LazyGroup(click.Group):
+    """
+    A group of commands that are imported when they are asked for.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """
+        All verbs, in the order in which an operator meets them.
+        """
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """
+        Import the verb.
+        """
+        if cmd_name not in VERBS:
+            return None
+        module, _, name = VERBS[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """
+        Write the list of verbs without importing any.
+        """
+        with formatter.section("Commands"):
+            formatter.write_dl([(verb, line) for verb, (_, line) in VERBS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="sipxha", prog_name="sipxha")
+def main() -> None:
+    """
+    Operate a sipxha node: a small PBX core that keeps basic calling alive
+    when a server dies.
+
+    The node itself is started with: twistd sipxha --config etc/sipxha.xml
+    """

@@ -1,0 +1,159 @@
+"""
+C{sipxha status}, C{peers} and C{registrations}: what a running node says.
+
+They ask the node over C{data/control.sock}; nothing is read from its files,
+which belong to the node while it runs.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import click
+
+from sipxha.cli.output import config_option, fail, json_option, read_config, table
+
+PATIENCE = 10.0
+"""Seconds for an answer."""
+
+STATUS_COLUMNS = (
+    "node",
+    "ready",
+    "degraded",
+    "trouble",
+    "started",
+    "users",
+    "registrations",
+    "update_number",
+    "peers",
+    "peers_reachable",
+)
+
+PEER_COLUMNS = ("name", "state", "sent", "received", "behind", "last_error", "next_try")
+
+REGISTRATION_COLUMNS = (
+    "uri",
+    "identity",
+    "contact",
+    "qvalue",
+    "callid",
+    "cseq",
+    "expires",
+    "instance_id",
+    "reg_id",
+    "gruu",
+    "path",
+    "received",
+    "primary",
+    "update_number",
+)
+"""The columns of the registry."""
+
+SHORT_REGISTRATION_COLUMNS = (
+    "identity",
+    "contact",
+    "qvalue",
+    "expires",
+    "received",
+    "primary",
+    "update_number",
+)
+"""Those that fit a terminal."""
+
+TIMES = frozenset({"started", "expires", "next_try"})
+
+
+class _ControlConnection(http.client.HTTPConnection):
+    """
+    HTTP over a Unix socket.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=PATIENCE)
+        self._path = path
+
+    def connect(self) -> None:
+        """
+        Connect to the socket instead of to a host.
+        """
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+def ask(config: Path, page: str, **query: str) -> Any:
+    """
+    Ask the running node, or end the command.
+
+    @param page: The path, as L{sipxha.services.console} lists them.
+    """
+    node = read_config(config).node
+    connection = _ControlConnection(node.control_socket)
+    try:
+        connection.request("GET", f"{page}?{urlencode(query)}" if query else page)
+        response = connection.getresponse()
+        body = response.read()
+    except (FileNotFoundError, ConnectionRefusedError):
+        fail(f"the node {node.name} is not running")
+    except (OSError, http.client.HTTPException) as error:
+        fail(f"the node {node.name} does not answer: {error or type(error).__name__}")
+    finally:
+        connection.close()
+    if response.status != http.client.OK:
+        fail(f"the node {node.name} answered {response.status} {response.reason}")
+    return json.loads(body)
+
+
+def _timed(row: dict[str, Any]) -> dict[str, Any]:
+    """
+    The row with its times as times.
+    """
+    return {
+        name: datetime.fromisoformat(value) if name in TIMES and value else value
+        for name, value in row.items()
+    }
+
+
+@click.command()
+@config_option
+@json_option
+def status(config: Path, as_json: bool) -> None:
+    """
+    Show how the running node is.
+    """
+    state = _timed(ask(config, "/status"))
+    if as_json:
+        table([state], STATUS_COLUMNS, as_json=True)
+    else:
+        # One object reads better downwards.
+        rows = [{"what": name.replace("_", " "), "value": state.get(name)} for name in STATUS_COLUMNS]
+        table(rows, ("what", "value"))
+
+
+@click.command()
+@config_option
+@json_option
+def peers(config: Path, as_json: bool) -> None:
+    """
+    Show the registrars that the running node replicates with.
+    """
+    table([_timed(row) for row in ask(config, "/peers")], PEER_COLUMNS, as_json)
+
+
+@click.command()
+@click.argument("user", required=False)
+@config_option
+@json_option
+def registrations(user: str | None, config: Path, as_json: bool) -> None:
+    """
+    Show who is registered, and where; USER without @ is a user of the domain.
+    """
+    query = {} if user is None else {"user": user}
+    rows = [_timed(row) for row in ask(config, "/registrations", **query)]
+    table(rows, REGISTRATION_COLUMNS if as_json else SHORT_REGISTRATION_COLUMNS, as_json)

@@ -1,0 +1,108 @@
+"""
+Which addresses are those of our own nodes.
+
+The registrar listens to nobody else.  A peer's name is asked for again and
+again, so that a node that moves is known soon; when DNS does not answer, the
+addresses that were last known stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from ipaddress import ip_address
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from sipxha.config.model import Peer
+from sipxha.errors import SipxhaError
+
+INTERVAL = 60.0
+"""Seconds between two looks at DNS."""
+
+
+class Neighbours(Service):
+    """
+    The addresses of this node and of its peers.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        own: Iterable[str],
+        peers: Iterable[Peer],
+        addresses: Callable[[str], Deferred[list[str]]],
+    ) -> None:
+        """
+        @param own: Addresses of this node.
+        @param addresses: Asks DNS for a host.
+        """
+        self._peers = tuple(peers)
+        self._addresses = addresses
+        self._known = {peer.name: frozenset([peer.address] if peer.address else []) for peer in self._peers}
+        self._own = frozenset(own)
+        # An answer for each address: everybody who sends asks for it.
+        self._answers: dict[str, bool] = {}
+        self._look = LoopingCall(self._ask)
+        self._look.clock = reactor
+
+    def knows(self, address: str) -> bool:
+        """
+        Whether an address belongs to one of our nodes, or to loopback.
+        """
+        answer = self._answers.get(address)
+        if answer is None:
+            if len(self._answers) > 10_000:
+                self._answers.clear()
+            answer = self._answers[address] = self._is_ours(address)
+        return answer
+
+    def startService(self) -> None:
+        """
+        Begin to ask for the peers.
+        """
+        super().startService()
+        self._look.start(INTERVAL)
+
+    def stopService(self) -> None:
+        """
+        Ask no more.
+        """
+        super().stopService()
+        if self._look.running:
+            self._look.stop()
+
+    def _is_ours(self, address: str) -> bool:
+        if address in self._own or any(address in known for known in self._known.values()):
+            return True
+        try:
+            parsed = ip_address(address)
+        except ValueError:
+            return False
+        # A wildcard IPv6 socket shows IPv4 senders in the form ::ffff:10.1.1.1.
+        mapped = getattr(parsed, "ipv4_mapped", None)
+        return parsed.is_loopback or (mapped is not None and self._is_ours(str(mapped)))
+
+    def _ask(self) -> None:
+        for peer in self._peers:
+            if peer.address is None:
+                self._addresses(peer.name).addCallbacks(
+                    self._found, self._not_found, callbackArgs=(peer.name,), errbackArgs=(peer.name,)
+                )
+
+    def _found(self, addresses: list[str], name: str) -> None:
+        found = frozenset(addresses)
+        if found != self._known[name]:
+            self._known[name] = found
+            self._answers.clear()
+            self._log.info("{peer} has the address {addresses}", peer=name, addresses=", ".join(addresses))
+
+    def _not_found(self, failure: Failure, name: str) -> None:
+        failure.trap(SipxhaError)
+        self._log.warn("no address of {peer}: {reason}", peer=name, reason=failure.getErrorMessage())

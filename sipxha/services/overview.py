@@ -1,0 +1,107 @@
+"""
+How a node is: what the console shows of its parts.
+
+An L{Overview} is filled by the node as its parts come to life, and only reads
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sipxha.config.model import Config
+from sipxha.registry.binding import Binding
+from sipxha.registry.table import Registry
+from sipxha.services.call_log import CallLog
+from sipxha.services.replication import Replication
+from sipxha.services.user_files import UserFiles
+from sipxha.store.registrations import RegistrationStore
+from sipxha.sync.link import State
+
+_COLUMNS = tuple(name for name in Binding._fields if name != "deadline")
+
+
+@dataclass(slots=True)
+class Overview:
+    """
+    The parts of a node, as far as they are there.
+    """
+
+    config: Config
+    now: Callable[[], float]
+    started: float = 0.0
+    is_ready: bool = False
+    """Whether SIP is open."""
+
+    users: UserFiles | None = None
+    registry: Registry | None = None
+    store: RegistrationStore | None = None
+    replication: Replication | None = None
+    call_log: CallLog | None = None
+
+    @property
+    def is_degraded(self) -> bool:
+        """
+        Whether something is missing that an operator should look at.
+        """
+        return bool(self._troubles())
+
+    def status(self) -> dict[str, Any]:
+        """
+        The node as a whole.
+        """
+        peers = self.peers()
+        registry = self.registry
+        troubles = self._troubles()
+        return {
+            "node": self.config.node.name,
+            "ready": self.is_ready,
+            "degraded": bool(troubles),
+            "trouble": "; ".join(troubles) or None,
+            "started": _time(self.started),
+            "users": 0 if self.users is None else len(self.users.users),
+            "registrations": 0 if registry is None else sum(1 for _ in registry.all_current(self.now())),
+            "update_number": None if registry is None else registry.update_number,
+            "peers": len(peers),
+            "peers_reachable": sum(1 for peer in peers if peer["state"] == State.REACHABLE.value),
+        }
+
+    def registrations(self, user: str | None) -> Sequence[dict[str, Any]]:
+        """
+        The current bindings of everybody or of one user.
+        """
+        if self.registry is None:
+            return []
+        if user is None:
+            rows = list(self.registry.all_current(self.now()))
+        else:
+            identity = user if "@" in user else f"{user}@{self.config.domain.name}"
+            rows = self.registry.current(identity, self.now())
+        return [
+            {**{name: getattr(row, name) for name in _COLUMNS}, "expires": _time(row.expires)} for row in rows
+        ]
+
+    def peers(self) -> Sequence[dict[str, Any]]:
+        """
+        The other registrars.
+        """
+        return [] if self.replication is None else self.replication.peers()
+
+    def _troubles(self) -> list[str]:
+        # An Uninitialized peer is one that we are about to greet.
+        troubles = [
+            f"{peer['name']} is {peer['state']}"
+            for peer in self.peers()
+            if peer["state"] in (State.UNREACHABLE.value, State.INCOMPATIBLE.value)
+        ]
+        if self.store is not None and self.store.degraded:
+            troubles.append(f"{self.store.path} cannot be written")
+        trouble = None if self.call_log is None else self.call_log.trouble()
+        return troubles if trouble is None else [*troubles, trouble]
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(int(seconds), UTC).isoformat().replace("+00:00", "Z")

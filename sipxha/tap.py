@@ -1,0 +1,208 @@
+"""
+C{twistd sipxha}: a node as a process.
+
+Everything that can be wrong is looked for before the process goes into the
+background, so that a start fails in the shell and not in a log.  Here are the
+options, the log, the signals and the exit status; what a node does is in
+L{sipxha.services.node}.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+from twisted.application.service import MultiService
+from twisted.internet.error import ReactorNotRunning
+from twisted.logger import (
+    FilteringLogObserver,
+    ILogObserver,
+    LogEvent,
+    Logger,
+    LogLevel,
+    LogLevelFilterPredicate,
+    formatEvent,
+    formatTime,
+)
+from twisted.python.logfile import LogFile
+from twisted.python.usage import Options as UsageOptions
+from zope.interface import implementer
+
+from sipxha.config import model
+from sipxha.config.load import ConfigurationRefused, load
+from sipxha.services.node import Node
+from sipxha.services.start_check import start_problems
+
+_UNPRINTABLE = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)}
+"""What could break a line of the log or be obeyed by a terminal."""
+
+
+class Options(UsageOptions):
+    """
+    The options of C{twistd sipxha}.
+    """
+
+    synopsis = "[--config F]"
+    longdesc = "Run a node of sipxha. The services whose elements are in the configuration run on it."
+    optParameters = [["config", None, "etc/sipxha.xml", "The node's configuration."]]
+
+
+def makeService(options: Options) -> MultiService:
+    """
+    Read and check everything, or end the process with one line.
+    """
+    path = Path(options["config"])
+    try:
+        config = load(path)
+    except ConfigurationRefused as refused:
+        _refuse(refused.problems, path)
+    problems = start_problems(config)
+    if problems:
+        _refuse(problems, path)
+    try:
+        log = LineLog(_log_stream(config.log, options.parent or {}))
+    except OSError as error:
+        _refuse([f"{error.filename}: {error.strerror}"], path)
+
+    # Every message makes objects and hardly any makes cycles: collecting as
+    # often as the interpreter does by default takes a third of a transaction.
+    gc.set_threshold(100_000, 20, 20)
+
+    # The choice of a reactor is twistd's, and made by now.
+    from twisted.internet import reactor
+
+    return Process(reactor, Node(reactor, config), log, config.log.level)
+
+
+def _refuse(problems: tuple[str, ...] | list[str], path: Path) -> NoReturn:
+    more = f" (and {len(problems) - 1} more: sipxha check --config {path})" if len(problems) > 1 else ""
+    print(f"sipxha: {problems[0]}{more}", file=sys.stderr)  # noqa: T201
+    raise SystemExit(1)
+
+
+class Process(MultiService):
+    """
+    A L{Node} with a log, which obeys signals and tells by its exit status how
+    it went.
+
+    C{SIGTERM} ends it with status 0 once the node has flushed, C{SIGHUP}
+    reloads.  If the node fails, one line says so and the status is 1.
+    """
+
+    _log = Logger(namespace="sipxha")
+
+    def __init__(self, reactor: Any, node: Node, log: LineLog, level: str) -> None:
+        super().__init__()
+        self._reactor = reactor
+        self._node = node
+        self._lines = log
+        self._level = LogLevel.levelWithName(level)
+
+    def setServiceParent(self, parent: Any) -> None:
+        """
+        Give twistd's application our log.
+        """
+        predicate = LogLevelFilterPredicate(self._level)
+        if self._level is LogLevel.info:
+            # Twisted's news about its factories and ports are for debugging.
+            for namespace in ("twisted", "log_legacy"):
+                predicate.setLogLevelForNamespace(namespace, LogLevel.warn)
+        parent.setComponent(ILogObserver, FilteringLogObserver(self._lines, [predicate]))
+        super().setServiceParent(parent)
+
+    def startService(self) -> None:
+        """
+        Start the node as soon as the reactor runs.
+        """
+        super().startService()
+        self._reactor.callWhenRunning(self._begin)
+
+    def _begin(self) -> None:
+        # Now, because the reactor has put its own in place, which let the
+        # process die of SIGTERM.
+        signal.signal(signal.SIGTERM, self._terminated)
+        signal.signal(signal.SIGHUP, self._hung_up)
+        self._node.failed.addCallback(self._node_failed)
+        self._node.setServiceParent(self)
+
+    def _terminated(self, number: int, frame: object) -> None:
+        self._reactor.callFromThread(self._stop)
+
+    def _hung_up(self, number: int, frame: object) -> None:
+        self._reactor.callFromThread(self._reload)
+
+    def _stop(self) -> None:
+        # Whoever sends SIGTERM may do so twice.
+        with suppress(ReactorNotRunning):
+            self._reactor.stop()
+
+    def _reload(self) -> None:
+        self._lines.reopen()
+        self._node.reload()
+
+    def _node_failed(self, reason: str) -> None:
+        self._log.critical("cannot go on: {reason}", reason=reason)
+        # The last word: by then twistd has stopped all services and removed
+        # its pid file, and it has no way to give a status of its own.
+        atexit.register(_exit, 1)
+        self._stop()
+
+
+def _exit(status: int) -> NoReturn:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _log_stream(log: model.Log, twistd: Any) -> IO[str] | LogFile:
+    """
+    Where the log goes: where the configuration says, else where C{twistd}'s
+    options say.
+
+    @raise OSError: When the file cannot be written.
+    """
+    name = log.file or twistd.get("logfile") or (None if twistd.get("nodaemon") else "twistd.log")
+    if name is None or name == "-":
+        return sys.stdout
+    # Rotation is logrotate's, which sends SIGHUP.
+    # Where twistd will be, which is not where it is now.
+    path = Path(twistd.get("rundir", "."), name).absolute()
+    return LogFile(path.name, os.fspath(path.parent), rotateLength=None)
+
+
+@implementer(ILogObserver)
+class LineLog:
+    """
+    Writes each event as one line; a traceback follows its event, indented.
+    """
+
+    def __init__(self, stream: IO[str] | LogFile) -> None:
+        self._stream = stream
+
+    def __call__(self, event: LogEvent) -> None:
+        """
+        Write one event.
+        """
+        text = formatEvent(event).translate(_UNPRINTABLE)
+        failure = event.get("log_failure")
+        if failure is not None:
+            trace = failure.getTraceback().rstrip().splitlines()
+            text = "\n\t".join([text, *(line.translate(_UNPRINTABLE) for line in trace)])
+        level = event.get("log_level", LogLevel.info)
+        # Bytes of a message that are no UTF-8 travel as surrogates.
+        text = text.encode("utf-8", "backslashreplace").decode()
+        self._stream.write(f"{formatTime(event['log_time'])} {level.name} {text}\n")
+        self._stream.flush()
+
+    def reopen(self) -> None:
+        """
+        Go on in a new file, after the old one was moved away.
+        """
+        if isinstance(self._stream, LogFile):
+            self._stream.reopen()

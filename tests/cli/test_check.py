@@ -1,0 +1,109 @@
+"""
+Tests for L{sipxha.cli.check}.
+"""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from tempfile import mkdtemp
+
+from click.testing import CliRunner, Result
+from twisted.python.filepath import FilePath
+from twisted.trial.unittest import SynchronousTestCase
+
+from sipxha.cli.main import main
+from sipxha.config.init import Cluster, Server, make_cluster
+
+CONFIGURATION = """\
+<sipxha xmlns="urn:sipxha:config:1">
+<domain name="example.com"/>
+<node name="sipx1.example.com" address="127.0.0.1"/>
+<secret file="secret.key"/>
+<users credentials="credential.xml" permissions="permission.xml" aliases="alias.xml"/>
+<registrar udp="{port}"/>
+</sipxha>
+"""
+
+MD5_ONLY = """\
+<items type="credential">
+<item><uri>sip:200@example.com</uri><realm>example.com</realm><userid>200</userid>
+<passtoken>0123456789abcdef0123456789abcdef</passtoken><authtype>DIGEST</authtype></item>
+</items>
+"""
+
+
+class CheckTests(SynchronousTestCase):
+    """
+    Tests for C{sipxha check}.
+    """
+
+    def setUp(self) -> None:
+        """
+        Make a node with a registrar, whose port is held for it.
+        """
+        # The name of a socket is short, and trial's folders are deep.
+        folder = Path(mkdtemp())
+        self.addCleanup(FilePath(str(folder)).remove)
+        make_cluster(
+            folder / "c", Cluster("example.com", [Server("sipx1.example.com", "127.0.0.1")], embedded=True)
+        )
+        self.home = folder / "c" / "sipx1.example.com"
+        self.config = self.home / "sipxha.xml"
+        self.port = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(self.port.close)
+        self.port.bind(("127.0.0.1", 0))
+        self.config.write_text(CONFIGURATION.format(port=self.port.getsockname()[1]))
+
+    def check(self) -> Result:
+        """
+        Run the verb.
+        """
+        return CliRunner().invoke(main, ["check", "--config", str(self.config)])
+
+    def test_a_good_node_can_start(self) -> None:
+        """
+        One line says so.
+        """
+        self.port.close()
+        result = self.check()
+        self.assertEqual(
+            (result.exit_code, result.output), (0, f"{self.config}: the node sipx1.example.com can start\n")
+        )
+
+    def test_the_ports_of_a_running_node_are_its_own(self) -> None:
+        """
+        It can be checked before a restart.
+        """
+        with socket.socket(socket.AF_UNIX) as control:
+            control.bind(str(self.home / "data" / "control.sock"))
+            control.listen()
+            self.assertIn("sipx1.example.com runs", self.check().stdout)
+        result = self.check()
+        self.assertEqual(result.exit_code, 1)
+        self.assertIn("Address already in use", result.stderr)
+
+    def test_every_problem_is_a_line(self) -> None:
+        """
+        And the status is 1.
+        """
+        self.port.close()
+        (self.home / "credential.xml").write_text("<items")
+        (self.home / "data").rmdir()
+        (self.home / "data").touch()
+        result = self.check()
+        self.assertEqual((result.exit_code, result.stdout), (1, ""))
+        self.assertEqual(len(result.stderr.splitlines()), 2, result.stderr)
+
+    def test_users_who_cannot_answer_are_named(self) -> None:
+        """
+        With the algorithm that they lack.
+        """
+        self.port.close()
+        (self.home / "credential.xml").write_text(MD5_ONLY)
+        result = self.check()
+        self.assertEqual(result.exit_code, 1)
+        self.assertEqual(
+            result.stderr,
+            f"{self.home}/credential.xml: 200@example.com has no SHA-256 hash: use sipxha user passwd\n",
+        )

@@ -1,0 +1,143 @@
+"""
+Tests for L{sipxha.cli.status}.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+from click.testing import CliRunner, Result
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+from twisted.python.filepath import FilePath
+from twisted.trial.unittest import TestCase
+
+from sipxha.cli.main import main
+from sipxha.config.init import Cluster, Server, make_cluster
+from sipxha.config.load import load
+from sipxha.services.console import Console
+
+ROW = {
+    "identity": "200@example.com",
+    "contact": "<sip:200@10.1.1.9>",
+    "expires": "2026-11-21T12:00:00Z",
+    "primary": "sipx1.example.com",
+    "update_number": 17,
+}
+
+
+class FakeNode:
+    """
+    A node with one registration and one peer.
+    """
+
+    is_ready = True
+    is_degraded = False
+
+    def status(self) -> dict[str, Any]:
+        """
+        The node.
+        """
+        return {"node": "sipx1.example.com", "ready": True, "started": "2026-11-21T11:00:00Z"}
+
+    def registrations(self, user: str | None) -> Sequence[dict[str, Any]]:
+        """
+        The row, unless another user is asked for.
+        """
+        return [ROW] if user in (None, "200") else []
+
+    def peers(self) -> Sequence[dict[str, Any]]:
+        """
+        A peer that is away.
+        """
+        return [{"name": "sipx2.example.com", "state": "UnReachable", "next_try": None}]
+
+
+class StatusTests(TestCase):
+    """
+    Tests for the verbs that ask a running node, over its real control socket.
+    """
+
+    def setUp(self) -> None:
+        """
+        Make a node's folder.
+        """
+        # The name of a socket is short, and trial's folders are deep.
+        folder = Path(mkdtemp())
+        self.addCleanup(FilePath(str(folder)).remove)
+        make_cluster(
+            folder / "c", Cluster("example.com", [Server("sipx1.example.com", "127.1.1.1")], embedded=True)
+        )
+        self.config = folder / "c" / "sipx1.example.com" / "sipxha.xml"
+        self.socket = load(self.config).node.control_socket
+
+    def start(self) -> None:
+        """
+        Serve on the control socket.
+        """
+        console = Console(reactor, FakeNode(), self.socket, None)  # type: ignore[arg-type]
+        console.startService()
+        self.addCleanup(console.stopService)
+
+    def run_verb(self, *arguments: str) -> Deferred[Result]:
+        """
+        Run a verb, which blocks, while the reactor serves.
+        """
+        command = [*arguments, "--config", str(self.config)]
+        return deferToThread(CliRunner().invoke, main, command)
+
+    async def test_the_status_of_the_node_is_a_list_for_people(self) -> None:
+        """
+        And one object in JSON.
+        """
+        self.start()
+        result = await self.run_verb("status")
+        self.assertIn("sipx1.example.com", result.stdout)
+        (row,) = json.loads((await self.run_verb("status", "--json")).stdout)
+        self.assertEqual((row["ready"], row["started"]), (True, "2026-11-21T11:00:00Z"))
+
+    async def test_registrations_have_the_columns_of_the_registry(self) -> None:
+        """
+        All of them in JSON, those that fit for people.
+        """
+        self.start()
+        (row,) = json.loads((await self.run_verb("registrations", "--json")).stdout)
+        self.assertEqual(row["update_number"], 17)
+        self.assertIsNone(row["path"])
+        lines = (await self.run_verb("registrations")).stdout.splitlines()
+        self.assertEqual(lines[0].split()[:2], ["identity", "contact"])
+        self.assertIn("<sip:200@10.1.1.9>", lines[2])
+
+    async def test_registrations_can_be_those_of_one_user(self) -> None:
+        """
+        The node knows its domain.
+        """
+        self.start()
+        self.assertEqual(len(json.loads((await self.run_verb("registrations", "200", "--json")).stdout)), 1)
+        self.assertEqual(json.loads((await self.run_verb("registrations", "2 0", "--json")).stdout), [])
+
+    async def test_peers_have_a_line_each(self) -> None:
+        """
+        With their state as the memo names it.
+        """
+        self.start()
+        (row,) = json.loads((await self.run_verb("peers", "--json")).stdout)
+        self.assertEqual((row["name"], row["state"]), ("sipx2.example.com", "UnReachable"))
+
+    async def test_a_node_that_does_not_run_is_one_line_and_status_1(self) -> None:
+        """
+        Whether it was stopped or killed.
+        """
+        expected = (1, "sipxha: the node sipx1.example.com is not running\n")
+        result = await self.run_verb("status")
+        self.assertEqual((result.exit_code, result.stderr), expected)
+        with socket.socket(socket.AF_UNIX) as killed:
+            killed.bind(str(self.socket))
+        result = await self.run_verb("peers")
+        self.assertEqual((result.exit_code, result.stderr), expected)

@@ -1,0 +1,153 @@
+"""
+Tests for L{sipxha.services.console}.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.testing import MemoryReactor
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.resource import Resource
+from twisted.web.test.requesthelper import DummyRequest
+
+from sipxha.config import model
+from sipxha.services.console import Api, Console
+
+
+class FakeNode:
+    """
+    A node of which everything is known.
+    """
+
+    is_ready = True
+    is_degraded = False
+
+    def status(self) -> dict[str, Any]:
+        """
+        The node.
+        """
+        return {"node": "sipx1.example.com"}
+
+    def registrations(self, user: str | None) -> Sequence[dict[str, Any]]:
+        """
+        One row, which tells what was asked.
+        """
+        return [{"identity": user}]
+
+    def peers(self) -> Sequence[dict[str, Any]]:
+        """
+        One peer.
+        """
+        return [{"name": "sipx2.example.com"}]
+
+
+def ask(api: Resource, path: bytes, method: bytes = b"GET", **query: bytes) -> tuple[int, Any]:
+    """
+    Ask a question, and decode the answer.
+    """
+    request: Any = DummyRequest([b""])
+    request.path = path
+    request.method = method
+    request.args = {name.encode(): [value] for name, value in query.items()}
+    request.write(api.render(request))
+    body = b"".join(request.written)
+    assert request.responseHeaders.getRawHeaders(b"content-type") == [b"application/json"]
+    return request.responseCode or 200, json.loads(body)
+
+
+class ApiTests(SynchronousTestCase):
+    """
+    Tests for what is answered.
+    """
+
+    def setUp(self) -> None:
+        """
+        Make the answers of a node that serves.
+        """
+        self.node = FakeNode()
+        self.api = Api(self.node)
+
+    def test_each_page_shows_its_part_of_the_node(self) -> None:
+        """
+        As JSON.
+        """
+        self.assertEqual(ask(self.api, b"/status"), (200, {"node": "sipx1.example.com"}))
+        self.assertEqual(ask(self.api, b"/peers"), (200, [{"name": "sipx2.example.com"}]))
+        self.assertEqual(ask(self.api, b"/healthz"), (200, {"healthy": True}))
+
+    def test_registrations_are_of_all_users_or_of_one(self) -> None:
+        """
+        Whatever bytes the name is made of.
+        """
+        self.assertEqual(ask(self.api, b"/registrations"), (200, [{"identity": None}]))
+        self.assertEqual(ask(self.api, b"/registrations", user=b"200"), (200, [{"identity": "200"}]))
+        self.assertEqual(ask(self.api, b"/registrations", user=b"\xff"), (200, [{"identity": "\ufffd"}]))
+
+    def test_a_node_that_does_not_serve_is_not_ready(self) -> None:
+        """
+        A load balancer looks at the status code only.
+        """
+        self.assertEqual(ask(self.api, b"/readyz"), (200, {"ready": True, "degraded": False}))
+        self.node.is_degraded = True
+        self.assertEqual(ask(self.api, b"/readyz"), (200, {"ready": True, "degraded": True}))
+        self.node.is_ready = False
+        self.assertEqual(ask(self.api, b"/readyz"), (503, {"ready": False, "degraded": True}))
+
+    def test_other_pages_do_not_exist(self) -> None:
+        """
+        Also not below those that do.
+        """
+        for path in (b"/", b"/status/", b"/calls"):
+            self.assertEqual(ask(self.api, path), (404, {"error": "no such page"}))
+
+    def test_nothing_can_be_changed(self) -> None:
+        """
+        There is GET, and nothing else.
+        """
+        self.assertEqual(ask(self.api, b"/status", b"POST"), (405, {"error": "only GET is known here"}))
+
+
+class ConsoleTests(SynchronousTestCase):
+    """
+    Tests for where it is answered.
+    """
+
+    def setUp(self) -> None:
+        """
+        Make a reactor without sockets.
+        """
+        self.reactor: Any = MemoryReactor()
+        self.socket = Path(self.mktemp())
+
+    def console(self, address: model.Console | None) -> Console:
+        """
+        Start a console.
+        """
+        console = Console(self.reactor, FakeNode(), self.socket, address)
+        console.startService()
+        return console
+
+    def test_the_control_socket_is_for_the_nodes_own_user(self) -> None:
+        """
+        A socket that a killed node left is replaced.
+        """
+        self.socket.touch()
+        self.console(None)
+        self.assertFalse(self.socket.exists())
+        ((path, _site, _backlog, mode, _pid),) = self.reactor.unixServers
+        self.assertEqual((path, mode), (str(self.socket), 0o600))
+        self.assertEqual(self.reactor.tcpServers, [])
+
+    def test_the_configured_address_has_the_same_answers(self) -> None:
+        """
+        It is bound there and nowhere else.
+        """
+        console = self.console(model.Console("127.1.1.1", 8080))
+        ((port, site, _backlog, interface),) = self.reactor.tcpServers
+        self.assertEqual((port, interface), (8080, "127.1.1.1"))
+        self.assertIsInstance(site.resource, Api)
+        self.assertIsNone(self.successResultOf(console.stopService()))

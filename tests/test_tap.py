@@ -1,0 +1,298 @@
+"""
+Tests for L{sipxha.tap}: the log in this process, the rest as real processes.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import mkdtemp
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessDone, ProcessTerminated
+from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.utils import getProcessOutputAndValue
+from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
+from twisted.python.filepath import FilePath
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+import sipxha
+from sipxha.config.init import Cluster, Server, make_cluster
+from sipxha.tap import LineLog
+
+ROOT = Path(sipxha.__file__).parents[1]
+TWISTD = str(Path(sys.executable).with_name("twistd"))
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+
+CONFIGURATION = """\
+<sipxha xmlns="urn:sipxha:config:1">
+<domain name="example.com"/>
+<node name="sipx1.example.com" address="127.0.0.1"/>
+<secret file="secret.key"/>
+<users credentials="credential.xml" permissions="permission.xml" aliases="alias.xml"/>
+<registrar udp="{port}"/>
+{more}
+</sipxha>
+"""
+
+
+class LineLogTests(SynchronousTestCase):
+    """
+    Tests for how the log is written.
+    """
+
+    def setUp(self) -> None:
+        """
+        Make a log on a stream.
+        """
+        self.stream = io.StringIO()
+        self.log = Logger(observer=LineLog(self.stream))
+
+    def test_an_event_is_a_line(self) -> None:
+        """
+        Time, level, what happened.
+        """
+        self.log.info("{peer} is now {state}", peer="sipx2", state="Reachable")
+        (line,) = self.stream.getvalue().splitlines()
+        self.assertRegex(line, r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} info sipx2 is now Reachable$")
+
+    def test_what_strangers_send_stays_in_its_line(self) -> None:
+        """
+        Control characters and broken text are shown, not obeyed.
+        """
+        self.log.info("from {who}", who="a\r\n\x1b[2J\x85\u2028\udcff")
+        (line,) = self.stream.getvalue().split("\n")[:-1]
+        self.assertTrue(line.endswith(r" from a\x0d\x0a\x1b[2J\x85\x2028\udcff"), line)
+
+    def test_a_traceback_is_indented_below_its_event(self) -> None:
+        """
+        So that every event begins with a time.
+        """
+        try:
+            raise ValueError("no\nvalue")
+        except ValueError:
+            self.log.failure("a call failed", level=LogLevel.error)
+        first, *others = self.stream.getvalue().splitlines()
+        self.assertTrue(first.endswith("error a call failed"), first)
+        self.assertTrue(all(line.startswith("\t") for line in others), others)
+        self.assertIn("ValueError", others[-2] + others[-1])
+
+
+class _Twistd(ProcessProtocol):
+    """
+    A node that runs, whose lines can be waited for.
+    """
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.ended: Deferred[int] = Deferred()
+        self._wanted: tuple[str, Deferred[str]] | None = None
+        self._rest = b""
+
+    def line_with(self, text: str) -> Deferred[str]:
+        """
+        Wait for a line.
+        """
+        seen: Deferred[str] = Deferred()
+        self._wanted = (text, seen)
+        self._look()
+        return seen
+
+    def outReceived(self, data: bytes) -> None:
+        """
+        Collect lines.
+        """
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        self.lines += [line.decode() for line in lines]
+        self._look()
+
+    def errReceived(self, data: bytes) -> None:
+        """
+        Nothing is expected here; it goes with the rest.
+        """
+        self.outReceived(data)
+
+    def processEnded(self, reason: Failure) -> None:
+        """
+        Tell the status; who still waits for a line gets what there was.
+        """
+        ended = reason.value
+        assert isinstance(ended, ProcessDone | ProcessTerminated)
+        self.ended.callback(-ended.signal if ended.signal else ended.exitCode)
+        if self._wanted is not None:
+            self._wanted[1].errback(AssertionError("\n".join(self.lines)))
+
+    def _look(self) -> None:
+        if self._wanted is not None:
+            text, seen = self._wanted
+            line = next((line for line in self.lines if text in line), None)
+            if line is not None:
+                self._wanted = None
+                seen.callback(line)
+
+
+def free_port() -> int:
+    """
+    A UDP port of 127.0.0.1 that nobody has at the moment.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class ProcessTests(TestCase):
+    """
+    Tests for C{twistd sipxha} as it is started in a shell.
+    """
+
+    def setUp(self) -> None:
+        """
+        Make the folder of a node with a registrar alone.
+        """
+        # The name of a socket is short, and trial's folders are deep.
+        folder = Path(mkdtemp())
+        self.addCleanup(FilePath(str(folder)).remove)
+        make_cluster(
+            folder / "c", Cluster("example.com", [Server("sipx1.example.com", "127.0.0.1")], embedded=True)
+        )
+        self.home = folder / "c" / "sipx1.example.com"
+        self.config = self.home / "sipxha.xml"
+        self.port = free_port()
+        self.configure()
+
+    def configure(self, more: str = "") -> None:
+        """
+        Write the configuration.
+        """
+        self.config.write_text(CONFIGURATION.format(port=self.port, more=more))
+
+    async def assert_refused(self, problem: str, *options: str) -> None:
+        """
+        Start in the foreground and in the background: both fail with one line.
+        """
+        for foreground in (["-n"], []):
+            out, err, status = await getProcessOutputAndValue(
+                TWISTD,
+                [*foreground, "--pidfile=", "sipxha", "--config", str(self.config), *options],
+                env=ENVIRONMENT,
+                path=str(self.home),
+            )
+            self.assertEqual((status, out.decode(), err.decode()), (1, "", f"sipxha: {problem}\n"))
+        self.assertFalse((self.home / "twistd.log").exists())
+
+    async def test_a_wrong_configuration_is_one_line_and_status_1(self) -> None:
+        """
+        The first problem, and where to see the others.
+        """
+        (self.home / "alias.xml").unlink()
+        self.configure('<log file="none/node.log"/>')
+        await self.assert_refused(
+            f"{self.config}:5: aliases {self.home}/alias.xml: No such file or directory"
+            f" (and 1 more: sipxha check --config {self.config})"
+        )
+
+    async def test_a_port_in_use_is_one_line_and_status_1(self) -> None:
+        """
+        It names the service and the port.
+        """
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+            other.bind(("127.0.0.1", self.port))
+            await self.assert_refused(
+                f"registrar: cannot listen on udp 127.0.0.1:{self.port}: Address already in use"
+            )
+
+    async def test_a_bad_file_of_users_is_one_line_and_status_1(self) -> None:
+        """
+        It names the file.
+        """
+        (self.home / "credential.xml").write_text("<items")
+        _, err, status = await getProcessOutputAndValue(
+            TWISTD, ["-n", "--pidfile=", "sipxha", "--config", str(self.config)], env=ENVIRONMENT
+        )
+        self.assertEqual((status, len(err.splitlines())), (1, 1), err)
+        self.assertIn(f"sipxha: {self.home}/credential.xml:1:".encode(), err)
+
+    def spawn(self, *options: str) -> tuple[_Twistd, Callable[[int], None]]:
+        """
+        Start a node in the foreground; it is killed at the end of the test.
+        """
+        protocol = _Twistd()
+        transport = reactor.spawnProcess(
+            protocol,
+            TWISTD,
+            [TWISTD, "-n", "--pidfile=", "sipxha", "--config", str(self.config)],
+            env=ENVIRONMENT,
+            path=str(self.home),
+        )
+
+        def kill() -> Deferred[int] | None:
+            if protocol.ended.called:
+                return None
+            transport.signalProcess("KILL")
+            return protocol.ended
+
+        self.addCleanup(kill)
+        return protocol, transport.signalProcess
+
+    async def test_it_says_when_it_is_ready_reloads_and_ends_with_status_0(self) -> None:
+        """
+        The life of a node as systemd sees it.
+        """
+        node, send = self.spawn()
+        line = await node.line_with(" ready")
+        self.assertTrue(line.endswith(f'info ready {{"registrar": {{"udp": {self.port}}}}}'), line)
+
+        send(signal.SIGHUP)
+        await node.line_with("0 users")
+        (self.home / "credential.xml").write_text("<items")
+        send(signal.SIGHUP)
+        await node.line_with(f"{self.home}/credential.xml:1:")
+
+        send(signal.SIGTERM)
+        send(signal.SIGTERM)
+        self.assertEqual(await node.ended, 0, node.lines)
+        self.assertTrue(node.lines[-1].endswith("info stopped"), node.lines)
+
+    async def test_a_store_that_cannot_be_used_is_one_line_and_status_1(self) -> None:
+        """
+        The file stays as it is.
+        """
+        (self.home / "data" / "registry.sqlite").write_bytes(b"this is no database" * 100)
+        node, _ = self.spawn()
+        line = await node.line_with(" critical ")
+        self.assertIn(f"cannot go on: {self.home}/data/registry.sqlite: ", line)
+        self.assertEqual(await node.ended, 1, node.lines)
+
+    async def test_the_log_goes_to_its_file_and_on_in_a_new_one(self) -> None:
+        """
+        As logrotate does it: move the file, then SIGHUP.
+        """
+        self.configure('<log level="warn" file="node.log"/>')
+        node, send = self.spawn()
+        # Nothing below a warning is logged, so the socket tells that it runs.
+        while not (self.home / "data" / "control.sock").exists():
+            await self.turn()
+        log = self.home / "node.log"
+        log.rename(self.home / "node.log.1")
+        send(signal.SIGHUP)
+        while not log.exists():
+            await self.turn()
+        send(signal.SIGTERM)
+        self.assertEqual(await node.ended, 0)
+        self.assertEqual(node.lines, [])
+
+    def turn(self) -> Deferred[None]:
+        """
+        Let the reactor turn.
+        """
+        turned: Deferred[None] = Deferred()
+        reactor.callLater(0.01, turned.callback, None)
+        return turned
