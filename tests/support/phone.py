@@ -1,0 +1,431 @@
+"""
+Telephones: small SIP user agents that register, call, answer and hang up.
+
+They use sipxha's own endpoint for the wire, and behave as RFC 3261 and 3263
+ask of a phone: digest from either challenge, the next server by SRV when one
+does not answer, ACK and BYE along the route set.  No media.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from sipxha.config.model import Ports
+from sipxha.net.endpoint import Branch, Endpoint, IBranchObserver, ITransactionUser
+from sipxha.sip import ids
+from sipxha.sip.address import Address
+from sipxha.sip.auth_fields import Challenge
+from sipxha.sip.hop import Flow, Hop
+from sipxha.sip.message import Request, Response, response_to
+from sipxha.sip.uri import Uri
+from sipxha.transaction.vocabulary import ServerKey
+
+_SDP = b"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 9 RTP/AVP 0\r\n"
+_CHALLENGES = {
+    401: ("www-authenticate", "authorization"),
+    407: ("proxy-authenticate", "proxy-authorization"),
+}
+_HASHES: dict[str, Any] = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}
+
+PATIENCE = 0.5
+"""Seconds in which a server must answer something before its next one is tried."""
+
+
+def mint() -> str:
+    """
+    A fresh token.
+    """
+    return secrets.token_hex(8)
+
+
+class Directory(Protocol):
+    """
+    How a phone finds servers; L{sipxha.net.dns.Locator} is one.
+    """
+
+    def locate(self, uri: Uri) -> Deferred[list[Hop]]:
+        """
+        Where C{uri} leads (RFC 3263).
+        """
+
+    def failed(self, hop: Hop) -> None:
+        """
+        A server did not answer.
+        """
+
+    def answered(self, hop: Hop) -> None:
+        """
+        A server is alive.
+        """
+
+
+class CallFailed(Exception):
+    """
+    A call was not set up.
+
+    @ivar response: the final response.
+    """
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(f"{response.status} {response.reason}")
+        self.response = response
+
+
+@implementer(IBranchObserver)
+class _Exchange:
+    """
+    One request of a phone and its final answer.
+    """
+
+    def __init__(self, directory: Directory, ringing: Callable[[Response], None] | None = None) -> None:
+        self.final: Deferred[Response] = Deferred()
+        self._directory = directory
+        self._ringing = ringing
+
+    def response_received(self, branch: Branch, response: Response) -> None:
+        if response.status < 200:
+            if self._ringing is not None:
+                self._ringing(response)
+        elif not self.final.called:
+            self.final.callback(response)
+
+    def hop_failed(self, branch: Branch, hop: Hop | Flow) -> None:
+        if isinstance(hop, Hop):
+            self._directory.failed(hop)
+
+    def hop_answered(self, branch: Branch, hop: Hop | Flow) -> None:
+        if isinstance(hop, Hop):
+            self._directory.answered(hop)
+
+
+class Call:
+    """
+    An established dialog, of either side.
+    """
+
+    def __init__(
+        self, phone: Phone, call_id: str, local: str, remote: str, target: str, routes: list[str]
+    ) -> None:
+        self._phone = phone
+        self.call_id = call_id
+        self.local = local
+        self.remote = remote
+        self.target = target
+        self.routes = routes
+        self.cseq = itertools.count(1000)
+        self.ended: Deferred[None] = Deferred()
+        """Fires when the other side hung up."""
+
+    def request(self, method: str, cseq: int | None = None) -> Request:
+        """
+        @return: a request inside this dialog (RFC 3261 section 12.2.1.1).
+        """
+        number = next(self.cseq) if cseq is None else cseq
+        return Request(
+            method,
+            self.target,
+            [
+                *(("route", route) for route in self.routes),
+                ("max-forwards", "70"),
+                ("from", self.local),
+                ("to", self.remote),
+                ("call-id", self.call_id),
+                ("cseq", f"{number} {method}"),
+                ("contact", f"<{self._phone.contact}>"),
+            ],
+        )
+
+    def first_hop(self) -> Uri:
+        """
+        @return: where requests of this dialog go first.
+        """
+        return Address.parse(self.routes[0]).uri if self.routes else Uri.parse(self.target)
+
+    def hang_up(self) -> Deferred[Response]:
+        """
+        BYE.
+        """
+        self._phone.calls.pop(self.call_id, None)
+        return self._phone.send(self.request("BYE"), self.first_hop())
+
+
+@implementer(ITransactionUser)
+class Phone(MultiService):
+    """
+    One telephone with one line.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        user: str,
+        password: str,
+        domain: str,
+        address: str,
+        port: int,
+        directory: Directory,
+        transport: str = "udp",
+    ) -> None:
+        """
+        @param address: where the phone listens, for UDP and TCP.
+        """
+        super().__init__()
+        self._reactor = reactor
+        self.user = user
+        self._password = password
+        self.domain = domain
+        self.aor = f"sip:{user}@{domain}"
+        self.transport = transport
+        self.contact = f"sip:{user}@{address}:{port};transport={transport}"
+        self._directory = directory
+        self.endpoint = Endpoint(reactor, user, Ports(udp=port, tcp=port), address, address, self, mint)
+        self.endpoint.setServiceParent(self)
+        self._register_id = ids.call_id(mint, address)
+        self._register_cseq = itertools.count(1)
+        self._nonce_count = itertools.count(1)
+        self.calls: dict[str, Call] = {}
+        self.answers: Callable[[Request], int | None] = lambda request: 200
+        """The status to answer an INVITE with; L{None} rings for ever."""
+
+        self._dialling: Branch | None = None
+        self.rung: list[Request] = []
+        """Every INVITE that came in."""
+
+        self._ringing: dict[ServerKey, Request] = {}
+
+    # Outgoing
+
+    def register(self, expires: int = 3600, at: str | None = None) -> Deferred[Response]:
+        """
+        @param at: the address of the server; found by DNS if left out.
+
+        @return: fires with the final response.
+        """
+        return self._register(f"<{self.contact}>", expires, at)
+
+    def unregister_all(self, at: str | None = None) -> Deferred[Response]:
+        """
+        End every binding of this line, those of other phones too.
+        """
+        return self._register("*", 0, at)
+
+    def _register(self, contact: str, expires: int, at: str | None) -> Deferred[Response]:
+        request = Request(
+            "REGISTER",
+            f"sip:{self.domain}",
+            [
+                ("max-forwards", "70"),
+                ("from", f"<{self.aor}>;tag={ids.tag(mint)}"),
+                ("to", f"<{self.aor}>"),
+                ("call-id", self._register_id),
+                ("cseq", "0 REGISTER"),
+                ("contact", contact),
+                ("expires", str(expires)),
+            ],
+        )
+        return self.send(request, self._server(at), self._register_cseq)
+
+    def _server(self, address: str | None) -> Uri:
+        return Uri.parse(f"sip:{address or self.domain};transport={self.transport}")
+
+    def call(
+        self, target: str, ringing: Callable[[Response], None] | None = None, through: str | None = None
+    ) -> Deferred[Call]:
+        """
+        INVITE, and ACK what answers.
+
+        @param ringing: hears provisional responses.
+
+        @param through: the address of the server; found by DNS if left out.
+
+        @return: fires with the call, or fails with L{CallFailed}.
+        """
+        return Deferred.fromCoroutine(self._call(target, ringing, through))
+
+    def give_up(self) -> None:
+        """
+        CANCEL what is being dialled.
+        """
+        assert self._dialling is not None
+        self._dialling.cancel()
+
+    @property
+    def is_ringing(self) -> bool:
+        """
+        Whether an INVITE waits for an answer here.
+        """
+        return bool(self._ringing)
+
+    async def _call(
+        self, target: str, ringing: Callable[[Response], None] | None, through: str | None
+    ) -> Call:
+        local = f"<{self.aor}>;tag={ids.tag(mint)}"
+        call_id = ids.call_id(mint, self.domain)
+        request = Request(
+            "INVITE",
+            target,
+            [
+                ("max-forwards", "70"),
+                ("from", local),
+                ("to", f"<{target}>"),
+                ("call-id", call_id),
+                ("cseq", "0 INVITE"),
+                ("contact", f"<{self.contact}>"),
+                ("content-type", "application/sdp"),
+            ],
+            _SDP,
+        )
+        response = await self.send(request, self._server(through), itertools.count(1), ringing)
+        if response.status >= 300:
+            raise CallFailed(response)
+        routes = response.values("record-route")[::-1]
+        remote_target = str(response.contacts[0].uri)
+        call = Call(self, call_id, local, response.get("to") or "", remote_target, routes)
+        self.calls[call_id] = call
+        ack = call.request("ACK", response.cseq.number)
+        self.endpoint.send_ack(ack, await self._directory.locate(call.first_hop()))
+        return call
+
+    def send(
+        self,
+        request: Request,
+        first_hop: Uri,
+        cseq: Any = None,
+        ringing: Callable[[Response], None] | None = None,
+    ) -> Deferred[Response]:
+        """
+        Send a request; a challenge is answered once, and again if it is stale.
+
+        @param cseq: gives each attempt its number; without, it keeps its own.
+        """
+        return Deferred.fromCoroutine(self._send(request, first_hop, cseq, ringing))
+
+    async def _send(
+        self, request: Request, first_hop: Uri, cseq: Any, ringing: Callable[[Response], None] | None
+    ) -> Response:
+        if cseq is not None:
+            request.set("cseq", f"{next(cseq)} {request.method}")
+        response = await self._exchange(request, first_hop, ringing)
+        answered = False
+        while response.status in _CHALLENGES:
+            challenge, credentials = _CHALLENGES[response.status]
+            challenges = response.rows(challenge)
+            # A second challenge means a wrong password, unless it says that only the nonce was too old.
+            if answered and not any("stale=true" in text for text in challenges):
+                break
+            answered = True
+            request = request.copy()
+            request.set(credentials, self.credentials(challenges, request))
+            number = request.cseq.number + 1 if cseq is None else next(cseq)
+            request.set("cseq", f"{number} {request.method}")
+            response = await self._exchange(request, first_hop, ringing)
+        return response
+
+    async def _exchange(
+        self, request: Request, first_hop: Uri, ringing: Callable[[Response], None] | None
+    ) -> Response:
+        exchange = _Exchange(self._directory, ringing)
+        hops = await self._directory.locate(first_hop)
+        # A phone that heard nothing of an INVITE or a REGISTER for a while tries its next server.
+        patience = PATIENCE if request.method in ("INVITE", "REGISTER") else None
+        branch = self.endpoint.request(request, hops, exchange, first_answer=patience)
+        if request.method == "INVITE":
+            self._dialling = branch
+        return await exchange.final
+
+    def credentials(self, challenges: Sequence[str], request: Request) -> str:
+        """
+        Answer the first challenge whose algorithm we know (RFC 7616, 8760).
+        """
+        for text in challenges:
+            params = Challenge.parse(text).params
+            algorithm = params.get("algorithm", "MD5")
+            digest = _HASHES.get(algorithm)
+            if digest is not None:
+                break
+        else:
+            raise ValueError("no challenge that we know")
+
+        def h(value: str) -> str:
+            return str(digest(value.encode()).hexdigest())
+
+        realm, nonce, cnonce = params["realm"], params["nonce"], mint()
+        count = f"{next(self._nonce_count):08x}"
+        ha1 = h(f"{self.user}:{realm}:{self._password}")
+        ha2 = h(f"{request.method}:{request.uri}")
+        answer = h(f"{ha1}:{nonce}:{count}:{cnonce}:auth:{ha2}")
+        return (
+            f'Digest username="{self.user}", realm="{realm}", nonce="{nonce}", uri="{request.uri}", '
+            f'response="{answer}", algorithm={algorithm}, cnonce="{cnonce}", qop=auth, nc={count}'
+        )
+
+    # Incoming
+
+    def request_received(self, transaction: ServerKey, request: Request, flow: Flow) -> None:
+        """
+        Ring, answer, or end a call.
+        """
+        if request.method == "INVITE":
+            self._invited(transaction, request)
+            return
+        status = 200
+        if request.method == "BYE":
+            call = self.calls.pop(request.call_id, None)
+            if call is None:
+                status = 481
+            elif not call.ended.called:
+                call.ended.callback(None)
+        self.endpoint.respond(transaction, response_to(request, status, to_tag=ids.tag(mint)))
+
+    def _invited(self, transaction: ServerKey, request: Request) -> None:
+        self.rung.append(request)
+        tag = ids.tag(mint)
+        ringing = response_to(request, 180, to_tag=tag)
+        self._copy_routes(request, ringing)
+        self.endpoint.respond(transaction, ringing)
+        status = self.answers(request)
+        if status is None:
+            self._ringing[transaction] = request
+            return
+        response = response_to(request, status, to_tag=tag)
+        if status < 300:
+            self._copy_routes(request, response)
+            local = response.get("to") or ""
+            remote = request.get("from") or ""
+            target = str(request.contacts[0].uri)
+            self.calls[request.call_id] = Call(
+                self, request.call_id, local, remote, target, request.values("record-route")
+            )
+        self.endpoint.respond(transaction, response)
+
+    def _copy_routes(self, request: Request, response: Response) -> None:
+        for row in request.rows("record-route"):
+            response.add("record-route", row)
+        response.add("contact", f"<{self.contact}>")
+
+    def ack_received(self, request: Request, flow: Flow) -> None:
+        """
+        The caller has our answer.
+        """
+
+    def cancelled(self, transaction: ServerKey) -> None:
+        """
+        The caller gave up.
+        """
+        request = self._ringing.pop(transaction, None)
+        if request is not None:
+            self.endpoint.respond(transaction, response_to(request, 487, to_tag=ids.tag(mint)))
+
+    def server_failed(self, transaction: ServerKey) -> None:
+        """
+        An answer of ours was never acknowledged.
+        """
+        self._ringing.pop(transaction, None)
