@@ -11,6 +11,7 @@ decision about a request beyond whether it can be understood.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from twisted.application.service import Service
@@ -207,11 +208,15 @@ class Endpoint(Service):
         """
         Forward the ACK of a 2xx, without a transaction, to the first hop whose
         transport we speak.
+
+        Its branch follows from what came (RFC 3261 section 16.11), so that the
+        ACK of a repeated 2xx is known again where it goes.
         """
+        branch = _derived_branch(request) if request.has("via") else ids.branch(self._mint)
         for hop in hops:
             if self._transports.speaks(hop):
                 ack = request.copy()
-                ack.prepend("via", self._via(hop.transport, ids.branch(self._mint)))
+                ack.prepend("via", self._via(hop.transport, branch))
                 self._transports.send(ack.encode(), hop, None)
                 return
 
@@ -423,3 +428,9 @@ class Endpoint(Service):
             attempt = self._attempts.pop(effect.key, None)
             if attempt is not None:
                 self._transports.withdraw(attempt.hop, effect.key)
+
+
+def _derived_branch(request: Request) -> str:
+    via = request.via
+    text = f"{via.branch}\n{via.host}:{via.port}\n{request.uri}\n{request.call_id}"
+    return ids.MAGIC_COOKIE + blake2b(text.encode("utf-8", "surrogateescape"), digest_size=12).hexdigest()

@@ -91,6 +91,24 @@ class ServerTests(EndpointCase):
                 expected = via + noted
             self.assertEqual(self.user.heard[-1][2].get("via"), expected)
 
+    def test_the_ack_of_a_2xx_is_repeated_with_the_same_branch(self) -> None:
+        """
+        So that whoever gets it twice knows it again (RFC 3261 section 16.11);
+        the ACK of another call has another one.
+        """
+        hops = [Hop("udp", "10.0.0.9", 5060)]
+        for via in (
+            "SIP/2.0/UDP a;branch=z9hG4bK-1",
+            "SIP/2.0/UDP a;branch=z9hG4bK-1",
+            "SIP/2.0/UDP a;branch=z9hG4bK-2",
+        ):
+            self.endpoint.send_ack(a_request("ACK", via=via), hops)
+        branches = [
+            message.via.branch for message, _ in self.reactor.udp.take() if isinstance(message, Request)
+        ]
+        self.assertEqual(branches[0], branches[1])
+        self.assertNotEqual(branches[0], branches[2])
+
     def test_a_malformed_request_costs_its_own_answer(self) -> None:
         """
         With what is wrong as reason; its neighbours do not notice.
