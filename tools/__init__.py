@@ -1,3 +1,12 @@
 """
-What the Makefile runs: the demo, the test run, interop and the benchmarks.
+What the Makefile runs.
+
+    demo        two nodes, real calls, one node killed, the bill written
+    run         the same pair, kept up
+    interop     clients that we did not write, against a pair
+    run_tests   the suite under trial
+    run_bench   the benchmarks
+    conformance the generated part of docs/conformance.md
+    story       the account that demo and interop give on the terminal
+    foreground  runs a tool so that Ctrl-C lets it clean up
 """

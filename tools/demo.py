@@ -16,26 +16,24 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rich.console import Console
 from rich.table import Table
-from twisted.internet import reactor as _reactor
-from twisted.internet.defer import Deferred, DeferredList, TimeoutError, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, TimeoutError, maybeDeferred
 from twisted.internet.task import LoopingCall
-from twisted.python.failure import Failure
 
 from sipxha.config.model import Dns
 from sipxha.net.dns import Locator, resolver_for
 from sipxha.sip.address import Address
 from sipxha.sip.message import Response
 from sipxha.sip.uri import Uri
-from tests.support.pair import DOMAIN, CommandFailed, NodeProcess, Pair, pause, run, sipxha
+from tests.support.pair import DOMAIN, NodeProcess, Pair, pause, run, sipxha
 from tests.support.phone import Call, CallFailed, Phone
+from tools import foreground
+from tools.story import Failed, Story, expect, last_lines, until
 
-reactor: Any = _reactor
+reactor = foreground.reactor
 
 CALL_INTERVAL = 0.1
 """Seconds between the calls of the traffic that the kill happens in."""
@@ -50,59 +48,6 @@ LIMIT = 1.0
 """Seconds in which a new call must be set up after a node died (design section 9)."""
 
 PASSWORD = "correct horse"
-
-
-class Failed(Exception):
-    """
-    A step did not go as expected.
-    """
-
-
-class Story:
-    """
-    The account on the terminal.
-    """
-
-    def __init__(self) -> None:
-        self.console = Console(highlight=False)
-        self.failures: list[str] = []
-        self._step = 0
-        self._began = time.monotonic()
-
-    def title(self, text: str) -> None:
-        """
-        Begin a chapter.
-        """
-        self.console.print(f"\n[bold]{text}[/bold]")
-
-    async def step(self, expected: str, work: Callable[[], Awaitable[str]]) -> None:
-        """
-        Do one step; C{work} says what was seen or raises L{Failed}.
-        """
-        self._step += 1
-        began = time.monotonic()
-        try:
-            seen, mark = await work(), "[green]✔[/green]"
-        except (Failed, CallFailed, CommandFailed) as error:
-            seen, mark = str(error), "[red]✘[/red]"
-            self.failures.append(f"{expected}: {error}")
-        took = time.monotonic() - began
-        self.console.print(f" {mark} {self._step:2d}. {expected}  [dim]({took:.2f} s)[/dim]")
-        for line in seen.splitlines():
-            self.console.print(f"       [dim]{line}[/dim]", markup=True)
-
-    def verdict(self) -> int:
-        """
-        @return: the exit status.
-        """
-        took = time.monotonic() - self._began
-        if self.failures:
-            self.console.print(f"\n[bold red]Not everything held[/bold red] ({took:.0f} s):")
-            for failure in self.failures:
-                self.console.print(f"  - {failure}", markup=False)
-            return 1
-        self.console.print(f"\n[bold green]Everything held[/bold green]: {self._step} steps in {took:.0f} s.")
-        return 0
 
 
 class Setup(NamedTuple):
@@ -594,37 +539,17 @@ class Demo:
         return phone
 
 
-def expect(held: bool, otherwise: str) -> None:
+async def main() -> int:
     """
-    @raise Failed: saying C{otherwise}.
+    @return: the exit status.
     """
-    if not held:
-        raise Failed(otherwise)
-
-
-async def until(holds: Callable[[], bool], otherwise: str, limit: float = 5.0) -> None:
-    """
-    Wait until something holds.
-    """
-    deadline = time.monotonic() + limit
-    while not holds():
-        expect(time.monotonic() < deadline, otherwise)
-        await pause(reactor, 0.02)
-
-
-def last_lines(text: str, count: int) -> str:
-    """
-    @return: the last lines of C{text} that say anything.
-    """
-    return "\n".join([line for line in text.splitlines() if line.strip()][-count:])
-
-
-async def _main() -> int:
     story = Story()
     folder = Path(tempfile.mkdtemp(prefix="sipxha-"))
     demo = Demo(story, folder)
     try:
         await demo.play()
+    except CancelledError:
+        raise
     except Exception:
         # What broke must not hide what the story showed so far.
         story.console.print_exception()
@@ -639,23 +564,5 @@ async def _main() -> int:
     return status
 
 
-def main() -> int:
-    """
-    @return: the exit status.
-    """
-    statuses: list[int] = []
-
-    def ended(result: int | Failure) -> None:
-        if isinstance(result, Failure):
-            result.printTraceback()
-            result = 1
-        statuses.append(result)
-        reactor.stop()
-
-    reactor.callWhenRunning(lambda: Deferred.fromCoroutine(_main()).addBoth(ended))
-    reactor.run()
-    return statuses[0] if statuses else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(foreground.run(main))
