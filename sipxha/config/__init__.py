@@ -9,6 +9,7 @@ What a node is told: the configuration, and the files that it names.
     zone          the DNS zone fragment of the domain
     certificates  authority and node certificates
     users         credential.xml, permission.xml and alias.xml
+    rules         forwardingrules.xml and authrules.xml
 
 Files are read here, before a reactor runs; nothing here opens a socket.
 """
