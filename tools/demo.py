@@ -117,7 +117,8 @@ class Traffic:
         except TimeoutError:
             self.unended.append(call)
             return
-        if response.status != 200:
+        # 481: the BYE came through, and only its answer died with the node.
+        if response.status not in (200, 481):
             self.unended.append(call)
 
 

@@ -359,6 +359,7 @@ class _Peer:
 
 _FAILURES = (
     error.ConnectError,
+    error.ConnectingCancelledError,
     error.ConnectionClosed,
     error.ConnectionAborted,
     ResponseFailed,

@@ -125,6 +125,18 @@ class _Connection(Connection):  # type: ignore[misc]
             # ValueError: it is to be watched on, but its socket is gone.
             self.close()
 
+    def continuePolling(self, swallowErrors: bool = False) -> None:
+        """
+        Go on connecting.
+
+        libpq may close its socket in here, or take another one, and a reactor
+        that watches a socket which is gone can never be told to stop it.
+        """
+        if self._pollingD is not None:
+            self.reactor.removeReader(self)
+            self.reactor.removeWriter(self)
+        super().continuePolling(swallowErrors)
+
 
 class Transaction:
     """

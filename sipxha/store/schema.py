@@ -167,11 +167,10 @@ async def _prepare(reactor: IReactorTime, dsn: str, pool: Pool, parts: Sequence[
         # libpq gives no code for a missing database; only the server's other
         # database can tell that from a server that is down.
         try:
-            created = await _create_database(reactor, dsn)
+            await _create_database(reactor, dsn)
         except (DatabaseUnavailable, StatementRefused):
             raise unavailable from None
-        if not created:
-            raise
+        # Where it was there already, somebody else has made it meanwhile.
         applied = await upgrade(pool, parts)
     for step in applied:
         _log.info("database {dsn}: schema {step} applied", dsn=str(pool), step=step)

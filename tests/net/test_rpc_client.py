@@ -203,6 +203,14 @@ class RpcClientTests(TestCase):
         await self.fails(call, "closed")
         await lost
 
+    async def test_a_call_that_is_still_connecting_can_be_given_up(self) -> None:
+        """
+        When the node stops.
+        """
+        call = self.call()
+        await self.client.close()
+        await self.assertFailure(call, CallFailed)
+
     async def test_what_is_no_xml_is_a_fault(self) -> None:
         """
         Whatever stands in the body.

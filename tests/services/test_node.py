@@ -220,7 +220,7 @@ class NodeTests(TestCase):
         node = self.node(0, REPLICATED + PROXIES)
         await self.start(node)
         secret = load(self.folder / NAMES[0] / "sipxha.xml").secret
-        proof = sign(secret, "200@example.com", "call-1", "t1", reactor.seconds())  # type: ignore[attr-defined]
+        proof = sign(secret, "200@example.com", "call-1", "t1", reactor.seconds())
         answer = await self.send(
             "OPTIONS",
             "sip:200@example.com",

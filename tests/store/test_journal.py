@@ -53,6 +53,16 @@ class JournalTests(SynchronousTestCase):
         self.assertEqual(records, [b"one", b""])
         self.assertEqual(self.read_all(journal, position), [b"three", b"four"])
 
+    def test_only_its_owner_may_read_it(self) -> None:
+        """
+        Whatever folder the operator made for it, and whatever the umask is.
+        """
+        self.addCleanup(os.umask, os.umask(0))
+        self.folder.mkdir()
+        self.journal().append(b"who called whom")
+        modes = {path.stat().st_mode & 0o777 for path in self.folder.iterdir()}
+        self.assertEqual((modes, len(list(self.folder.iterdir()))), ({0o600}, 2))
+
     def test_a_reader_at_the_end_finds_what_comes_later(self) -> None:
         """
         Its place stays good.

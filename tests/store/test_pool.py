@@ -9,6 +9,7 @@ from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.protocol import Factory, Protocol
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from sipxha.store.pool import (
@@ -205,6 +206,31 @@ class PoolTests(TestCase):
             port = deaf.getsockname()[1]
             pool = self.pool(f"host=127.0.0.1 port={port} dbname=x", connect_timeout=0.05)
             await self.assertFailure(pool.run("SELECT 1"), DatabaseUnavailable)
+
+    async def test_a_server_that_breaks_off_leaves_nothing_in_the_reactor(self) -> None:
+        """
+        libpq changes its socket, or has closed it, before it is told that it failed.
+        """
+        turning: Any = reactor
+        listening = turning.listenTCP(0, Factory.forProtocol(_BreaksOff), interface="127.0.0.1")
+        self.addCleanup(listening.stopListening)
+        port = listening.getHost().port
+        for _attempt in range(20):
+            pool = self.pool(f"host=127.0.0.1 port={port} user=x dbname=x sslmode=prefer")
+            await self.assertFailure(pool.run("SELECT 1"), DatabaseUnavailable)
+            # A socket that was closed behind its back makes a reactor stumble here.
+            turning.getReaders()
+
+
+class _BreaksOff(Protocol):
+    """
+    Refuses encryption and goes away.
+    """
+
+    def dataReceived(self, data: bytes) -> None:
+        assert self.transport is not None
+        self.transport.write(b"N")
+        self.transport.loseConnection()
 
 
 async def _turns() -> None:

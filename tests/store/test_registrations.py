@@ -4,6 +4,7 @@ Tests for L{sipxha.store.registrations}, on real files.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 from time import time
@@ -52,6 +53,19 @@ class RegistrationStoreTests(StoreCase):
     """
     Tests for what is durable, and when.
     """
+
+    async def test_only_its_owner_may_read_it(self) -> None:
+        """
+        Nor the files that SQLite puts beside it, whatever the umask is.
+        """
+        self.addCleanup(os.umask, os.umask(0))
+        store, _ = self.open()
+        await store.commit([A])
+        modes = {
+            path.name.removeprefix(self.path.name): path.stat().st_mode & 0o777
+            for path in self.path.parent.glob(f"{self.path.name}*")
+        }
+        self.assertEqual(modes, {"": 0o600, "-wal": 0o600})
 
     async def test_rows_come_back(self) -> None:
         """
@@ -216,7 +230,7 @@ class TroubleTests(StoreCase):
         A disk that was not mounted.
         """
         self.path = self.path / "registry.sqlite"
-        self.assertUnusable("unable to open")
+        self.assertUnusable("No such file")
 
     async def test_a_damaged_file(self) -> None:
         """

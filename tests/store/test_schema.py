@@ -122,6 +122,14 @@ class SchemaTests(TestCase):
         self.assertEqual(await prepare(reactor, dsn, pool, (CSE,)), [])
         self.assertFalse(await create_database(reactor, dsn))
 
+    async def test_two_who_miss_a_database_at_once_both_get_it(self) -> None:
+        """
+        A node that makes its database, and the command that resolves meanwhile.
+        """
+        dsn = PostgresForTests.shared().dsn("together")
+        done = await gatherResults([prepare(reactor, dsn, self.pool(dsn), (CSE,)) for _ in range(3)])
+        self.assertEqual(sorted(map(len, done)), [0, 0, len(steps()[CSE])])
+
     async def test_a_server_that_is_not_there_is_unavailable(self) -> None:
         """
         Not a missing database.
