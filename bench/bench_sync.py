@@ -69,15 +69,24 @@ def told(what: str, count: int, act: Callable[[], Any]) -> Any:
 
 
 def line(what: str, count: int, seconds: float) -> None:
+    """
+    Print one figure.
+    """
     print(f"{what:<28} {count:>7} {seconds:8.3f} s {count / seconds:>10.0f} /s")
 
 
 def encode(some: list[Binding]) -> bytes:
+    """
+    The answer of a pull, whole.
+    """
     head, name = rpc.pull_answer(rpc.MEMO, some)
     return b"".join(wire.encode_rows(head, name, (rpc.write_row(rpc.MEMO, row) for row in some)))
 
 
 def decode(document: bytes) -> list[Binding]:
+    """
+    The rows of such an answer, read as it comes from a socket.
+    """
     reader = wire.RowReader(rpc.row_reader(rpc.MEMO))
     for start in range(0, len(document), PIECE):
         reader.feed(document[start : start + PIECE])
@@ -103,6 +112,9 @@ class Taker:
 
 
 async def pushes(reactor: Any, some: list[Binding]) -> None:
+    """
+    Push rows one after the other, as the memo dialect does.
+    """
     with tempfile.TemporaryDirectory() as folder:
         authority = Authority(Path(folder))
         server = RpcServer(reactor, MutualTls(authority.issue(PEER)), Taker())
@@ -131,6 +143,9 @@ async def pushes(reactor: Any, some: list[Binding]) -> None:
 
 
 def main(reactor: Any) -> Deferred[None]:
+    """
+    All figures.
+    """
     some = rows(ROWS)
     document = told("encode rows", ROWS, lambda: encode(some))
     print(f"{'':<28} {len(document) / ROWS:.0f} octets per row")

@@ -136,6 +136,12 @@ class Replication(Service):
         now = self._driver.now()
         self._driver.perform(self._engine.call_received(self._last_exchange, method, params, now))
 
+    def states(self) -> dict[str, State]:
+        """
+        How it stands with each peer, by its name.
+        """
+        return {link.name: link.state for link in self._engine.links.values()}
+
     def peers(self) -> list[dict[str, Any]]:
         """
         A row for each peer, as C{sipxha peers} shows it.

@@ -33,7 +33,7 @@ from sipxha.sync.effects import (
     Synchronized,
 )
 from sipxha.sync.link import FIRST_DELAY, MOST_DELAY, Do, Input, Link, Pending, State
-from sipxha.sync.numbers import epoch_step
+from sipxha.sync.numbers import above, epoch_step
 from sipxha.sync.updates import newest_of_pull, number_of_push
 from sipxha.sync.wire import I8, Fault, Value
 
@@ -91,8 +91,8 @@ class Engine:
         self.links = {peer: Link(peer, most) for peer in peers if peer != name}
         self._calls: dict[int, Link] = {}
         self._last_id = 0
-        self._waiting: dict[int, Answer] = {}
-        """Answers that wait for a commit, by its token."""
+        self._waiting: dict[int, Answer | AnswerRows | Link] = {}
+        """What waits for a commit, by its token: an answer, or a link to go on."""
 
         self._floor = 0
         """The greatest own number that the store had at start."""
@@ -134,19 +134,29 @@ class Engine:
 
     def stored(self, token: int, now: float) -> list[Effect]:
         """
-        A commit is on disk: what waited for it may be answered.
+        A commit is on disk: what waited for it may go on.
         """
-        answer = self._waiting.pop(token, None)
-        return [] if answer is None else [answer]
+        effects: list[Effect] = []
+        waiting = self._waiting.pop(token, None)
+        if isinstance(waiting, Link):
+            waiting.is_waiting = False
+            self._advance(now, effects)
+        elif waiting is not None:
+            effects.append(waiting)
+        return effects
 
     def store_failed(self, token: int, now: float) -> list[Effect]:
         """
-        A commit failed: the pushes that waited for it are to come again.
+        A commit failed: a push that waited for it is to come again.
+
+        All else goes on: what a disk that is full may lose at a crash is
+        worth less than what peers are told meanwhile.
         """
-        answer = self._waiting.pop(token, None)
-        if answer is None:
-            return []
-        return [Refuse(answer.exchange, Fault(rpc.UPDATE_FAILED, "the update could not be stored"))]
+        waiting = self._waiting.get(token)
+        if not isinstance(waiting, Answer):
+            return self.stored(token, now)
+        del self._waiting[token]
+        return [Refuse(waiting.exchange, Fault(rpc.UPDATE_FAILED, "the update could not be stored"))]
 
     def next_deadline(self) -> float | None:
         """
@@ -234,7 +244,8 @@ class Engine:
         self, exchange: int, link: Link, method: str, call: rpc.Pull, now: float, effects: list[Effect]
     ) -> None:
         rows = self._registry.rows_after(call.primary, call.number)
-        effects.append(AnswerRows(exchange, rpc.METHODS[method][0], rows))
+        # Rows that are missing were replaced, maybe by some that a crash would take back (see _is_whole).
+        self._store([], effects, AnswerRows(exchange, rpc.METHODS[method][0], rows))
         self._feed(link, Input.PULL_CAME, now, effects)
 
     def _reset_received(
@@ -369,8 +380,8 @@ class Engine:
         """
         if number > self._registry.update_number:
             own = self._registry.rows_after(self.name, self._stepped)
-            self._registry.raise_update_number(number)
-            self._stepped = number
+            self._stepped = above(number)
+            self._registry.raise_update_number(self._stepped)
             effects.append(NumberRaised(link.name, number))
             renumbered = self._registry.renumber(own)
             if renumbered:
@@ -378,10 +389,12 @@ class Engine:
         if max(self._pulled, link.returned) < number <= self._stepped:
             link.pulls[self.name] = None
 
-    def _store(self, rows: list[Binding], effects: list[Effect], answer: Answer | None = None) -> None:
+    def _store(
+        self, rows: list[Binding], effects: list[Effect], waiting: Answer | AnswerRows | Link | None = None
+    ) -> None:
         self._last_id += 1
-        if answer is not None:
-            self._waiting[self._last_id] = answer
+        if waiting is not None:
+            self._waiting[self._last_id] = waiting
         effects.append(Store(self._last_id, rows))
 
     # --- states -------------------------------------------------------------
@@ -468,7 +481,7 @@ class Engine:
         effects.append(Open(is_degraded))
 
     def _next_call(self, link: Link, effects: list[Effect]) -> None:
-        if link.pending is not None or link.state is State.INCOMPATIBLE:
+        if link.pending is not None or link.is_waiting or link.state is State.INCOMPATIBLE:
             return
         if link.state is State.UNREACHABLE and not link.wants_reset:
             return
@@ -481,7 +494,22 @@ class Engine:
             self._call(link, rpc.Reset(link.received), effects)
         elif link.state is State.REACHABLE and self._is_behind(link):
             rows = self._registry.next_update(self.name, link.sent)
-            self._call(link, rpc.Push(link.sent, rows), effects)
+            if self._is_whole(link, rows[0].update_number, effects):
+                self._call(link, rpc.Push(link.sent, rows), effects)
+
+    def _is_whole(self, link: Link, number: int, effects: list[Effect]) -> bool:
+        """
+        Whether the numbers between the last push and the next were given up for good.
+
+        Their rows were replaced.  A crash would bring those back whose
+        replacement is not on disk yet, and a peer that has been told a
+        greater number would never be sent them: so the disk comes first.
+        """
+        if number <= max(link.sent + 1, link.cleared):
+            return True
+        link.cleared, link.is_waiting = number, True
+        self._store([], effects, link)
+        return False
 
     def _known(self, primary: str) -> int:
         """

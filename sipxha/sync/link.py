@@ -157,6 +157,12 @@ class Link:
     received: int = 0
     """PeerReceivedDbUpdateNumber: the last update of the peer that was looked at here."""
 
+    cleared: int = 0
+    """Up to which own number what is missing was replaced for good."""
+
+    is_waiting: bool = False
+    """The disk must come first."""
+
     returned: int = 0
     """The last update of ours that the peer gave back to us."""
 

@@ -23,13 +23,26 @@ def epoch_step(current: int, now: float) -> int:
     The number from which a node counts after its start.
 
     Epoch seconds lie in the upper half, so that a node that lost its disk
-    does not give numbers again which it gave in an earlier life.  From 2038
-    on the upper half is full, and each start is one step.
+    does not give numbers again which it gave in an earlier life.
 
     @param current: The greatest own number that is known.
     @param now: UTC seconds.
     """
-    return max(current + 1, min(int(now), _LAST_EPOCH) << 32)
+    step = min(int(now), _LAST_EPOCH) << 32
+    return step if step > current else above(current)
+
+
+def above(number: int) -> int:
+    """
+    A number to count from when C{number} is an earlier life's and the clock is behind it.
+
+    That life may have gone on beyond what we know of it, so the next number
+    will not do.  The upper half of no life is one second later and its lower
+    half in the middle: nobody makes two thousand million updates.  From 2038
+    on the upper half is full, and the next number must do.
+    """
+    second = (number >> 32) + 1
+    return number + 1 if second > _LAST_EPOCH else second << 32 | 1 << 31
 
 
 def is_number(value: object) -> bool:

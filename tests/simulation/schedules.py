@@ -110,20 +110,21 @@ def schedules(size: int, most: int = 40) -> st.SearchStrategy[list[Step]]:
         st.integers(0, 1),
         st.sampled_from([False] * 7 + [True]),
     )
-    step = st.one_of(
-        register,
-        register,
-        register,
-        st.builds(Wait, st.sampled_from([0.001, 0.02, 0.3, 2.0, 40.0])),
-        st.builds(Cut, node, node, st.booleans()),
-        st.builds(Crash, node, st.sampled_from(["kept", "lost", "snapshot"])),
-        st.builds(Restart, node, st.sampled_from([0.0, 0.0, -600.0, 600.0])),
-        st.builds(Snapshot, node),
-        st.builds(Mend),
-        st.builds(Reboot, user),
-        st.builds(Weather, st.sampled_from([0.0, 0.1, 0.4]), st.sampled_from([0.0, 0.3])),
+    wait = st.builds(Wait, st.sampled_from([0.001, 0.02, 0.3, 2.0, 40.0]))
+    restart = st.builds(Restart, node, st.sampled_from([0.0, 0.0, -600.0, 600.0]))
+    crash = st.builds(Crash, node, st.sampled_from(["kept", "lost", "snapshot"]))
+    weather = st.builds(Weather, st.sampled_from([0.0, 0.1, 0.4]), st.sampled_from([0.0, 0.3]))
+    cut = st.builds(Cut, node, node, st.booleans())
+    rare = st.builds(Snapshot, node) | st.builds(Mend) | st.builds(Reboot, user) | weather | cut
+    # Nodes must be up most of the time, or nothing happens to them.
+    step = st.sampled_from([register] * 8 + [wait] * 5 + [restart] * 3 + [crash] + [rare] * 3).flatmap(
+        _itself
     )
     return st.lists(step, min_size=most // 2, max_size=most)
+
+
+def _itself(strategy: st.SearchStrategy[Step]) -> st.SearchStrategy[Step]:
+    return strategy
 
 
 def play(cluster: Cluster, steps: Sequence[Step]) -> None:
@@ -135,7 +136,10 @@ def play(cluster: Cluster, steps: Sequence[Step]) -> None:
     for step in steps:
         if isinstance(step, Register):
             wanted = phones[step.user].registration(step.expires, step.line, step.remove_all)
-            cluster.nodes[step.node].register(wanted)
+            # A phone goes on to the next node that answers.
+            around = cluster.nodes[step.node :] + cluster.nodes[: step.node]
+            for node in [node for node in around if node.is_open][:1]:
+                node.register(wanted)
         elif isinstance(step, Reboot):
             phones[step.user].reboot()
         elif isinstance(step, Cut):
@@ -146,6 +150,9 @@ def play(cluster: Cluster, steps: Sequence[Step]) -> None:
         elif isinstance(step, Crash):
             disk = {"kept": None, "lost": {}, "snapshot": snapshots[step.node]}[step.disk]
             cluster.crash(step.node, disk)
+            if step.disk == "lost":
+                # A copy from before is of another history, which only digests would tell.
+                snapshots[step.node] = {}
         elif isinstance(step, Snapshot):
             snapshots[step.node] = dict(cluster.nodes[step.node].disk)
         elif isinstance(step, Restart):

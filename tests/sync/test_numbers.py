@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from sipxha.sync.numbers import LARGEST, epoch_step, is_number
+from sipxha.sync.numbers import LARGEST, above, epoch_step, is_number
 
 
 class EpochStepTests(SynchronousTestCase):
@@ -27,7 +27,16 @@ class EpochStepTests(SynchronousTestCase):
         Numbers never go down, and the step is never nothing.
         """
         known = (1_700_000_000 << 32) + 7
-        self.assertEqual(epoch_step(known, 1_600_000_000), known + 1)
+        step = epoch_step(known, 1_600_000_000)
+        self.assertEqual(step, (1_700_000_001 << 32) + (1 << 31))
+
+    def test_a_step_meets_no_number_of_an_earlier_life(self) -> None:
+        """
+        Not the next one of the life that is known, nor the first ones of one that began a second later.
+        """
+        known = (1_700_000_000 << 32) + 7
+        given = {known + 1, *((1_700_000_001 << 32) + count for count in range(100))}
+        self.assertFalse(given & {above(known) + count for count in range(100)})
 
     @given(st.integers(0, LARGEST), st.floats(0, 1e12))
     def test_every_step_is_upwards_and_has_64_bits(self, current: int, now: float) -> None:
