@@ -154,7 +154,7 @@ class Replication(Service):
                 "sent": link.sent,
                 "received": link.received,
                 "behind": len({row.update_number for row in self._registry.rows_after(name, link.sent)}),
-                "last_error": link.last_fault or None,
+                "last_error": None if link.state is State.REACHABLE else link.last_fault or None,
                 "next_try": None if link.next_try is None else _iso(link.next_try),
             }
             for link in self._engine.links.values()

@@ -170,11 +170,21 @@ class RpcClientTests(TestCase):
         await asked
         transport = self.peer.connections[0].transport
         assert transport is not None
-        for start in range(0, len(answer), 60):
+        body = answer.index(b"\r\n\r\n") + 4
+        transport.write(answer[:body])
+        for start in range(body, len(answer), 60):
+            self.timed.clock.advance(SILENCE * 0.6)
             transport.write(answer[start : start + 60])
-            await self.pause()
-            self.timed.clock.advance(SILENCE * 0.6 if start > 60 else 0)
+            await self.heard()
         self.assertEqual(await call, 7)
+
+    async def heard(self) -> None:
+        """
+        Wait until the client's patience begins anew, or is not needed any more.
+        """
+        clock = self.timed.clock
+        while any(due.getTime() < clock.seconds() + SILENCE for due in clock.getDelayedCalls()):
+            await self.pause()
 
     async def pause(self) -> None:
         """
