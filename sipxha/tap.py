@@ -27,7 +27,6 @@ from twisted.logger import (
     Logger,
     LogLevel,
     LogLevelFilterPredicate,
-    formatEvent,
     formatTime,
 )
 from twisted.python.logfile import LogFile
@@ -36,11 +35,9 @@ from zope.interface import implementer
 
 from sipxha.config import model
 from sipxha.config.load import ConfigurationRefused, load
+from sipxha.services.log_line import log_line
 from sipxha.services.node import Node
 from sipxha.services.start_check import start_problems
-
-_UNPRINTABLE = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)}
-"""What could break a line of the log or be obeyed by a terminal."""
 
 
 class Options(UsageOptions):
@@ -143,7 +140,10 @@ class Process(MultiService):
             self._reactor.stop()
 
     def _reload(self) -> None:
-        self._lines.reopen()
+        try:
+            self._lines.reopen()
+        except OSError as error:
+            self._log.error("the log goes on in its old file: {reason}", reason=str(error))
         self._node.reload()
 
     def _node_failed(self, reason: str) -> None:
@@ -189,20 +189,17 @@ class LineLog:
         """
         Write one event.
         """
-        text = formatEvent(event).translate(_UNPRINTABLE)
-        failure = event.get("log_failure")
-        if failure is not None:
-            trace = failure.getTraceback().rstrip().splitlines()
-            text = "\n\t".join([text, *(line.translate(_UNPRINTABLE) for line in trace)])
         level = event.get("log_level", LogLevel.info)
-        # Bytes of a message that are no UTF-8 travel as surrogates.
-        text = text.encode("utf-8", "backslashreplace").decode()
-        self._stream.write(f"{formatTime(event['log_time'])} {level.name} {text}\n")
+        self._stream.write(f"{formatTime(event['log_time'])} {level.name} {log_line(event)}\n")
         self._stream.flush()
 
     def reopen(self) -> None:
         """
         Go on in a new file, after the old one was moved away.
+
+        @raise OSError: It cannot be made, and the old one goes on.
         """
         if isinstance(self._stream, LogFile):
-            self._stream.reopen()
+            before = self._stream
+            self._stream = LogFile(before.name, before.directory, rotateLength=None)
+            before.close()

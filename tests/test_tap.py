@@ -18,9 +18,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessDone, ProcessTerminated
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.utils import getProcessOutputAndValue
-from twisted.logger import Logger, LogLevel
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.filepath import FilePath
+from twisted.python.logfile import LogFile
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 import sipxha
@@ -63,26 +64,22 @@ class LineLogTests(SynchronousTestCase):
         (line,) = self.stream.getvalue().splitlines()
         self.assertRegex(line, r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} info sipx2 is now Reachable$")
 
-    def test_what_strangers_send_stays_in_its_line(self) -> None:
+    def test_a_file_that_cannot_be_made_leaves_the_old_one(self) -> None:
         """
-        Control characters and broken text are shown, not obeyed.
+        Nothing that is logged afterwards is lost.
         """
-        self.log.info("from {who}", who="a\r\n\x1b[2J\x85\u2028\udcff")
-        (line,) = self.stream.getvalue().split("\n")[:-1]
-        self.assertTrue(line.endswith(r" from a\x0d\x0a\x1b[2J\x85\x2028\udcff"), line)
-
-    def test_a_traceback_is_indented_below_its_event(self) -> None:
-        """
-        So that every event begins with a time.
-        """
-        try:
-            raise ValueError("no\nvalue")
-        except ValueError:
-            self.log.failure("a call failed", level=LogLevel.error)
-        first, *others = self.stream.getvalue().splitlines()
-        self.assertTrue(first.endswith("error a call failed"), first)
-        self.assertTrue(all(line.startswith("\t") for line in others), others)
-        self.assertIn("ValueError", others[-2] + others[-1])
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        lines = LineLog(LogFile("node.log", str(folder), rotateLength=None))
+        log = Logger(observer=lines)
+        moved = folder.rename(folder.with_name("moved"))
+        self.assertRaises(OSError, lines.reopen)
+        log.info("still here")
+        self.assertIn("still here", (moved / "node.log").read_text())
+        folder.mkdir()
+        lines.reopen()
+        log.info("in the new one")
+        self.assertIn("in the new one", (folder / "node.log").read_text())
 
 
 class _Twistd(ProcessProtocol):
@@ -219,6 +216,19 @@ class ProcessTests(TestCase):
         )
         self.assertEqual((status, len(err.splitlines())), (1, 1), err)
         self.assertIn(f"sipxha: {self.home}/credential.xml:1:".encode(), err)
+
+    async def test_wrong_rules_are_one_line_and_status_1(self) -> None:
+        """
+        They name file and line.
+        """
+        self.configure(f'<authproxy tcp="{self.port}"><auth-rules file="authrules.xml"/></authproxy>')
+        rules = self.home / "authrules.xml"
+        rules.write_text(rules.read_text().replace("<mappings", "<mappings>\n<mappings"))
+        _, err, status = await getProcessOutputAndValue(
+            TWISTD, ["-n", "--pidfile=", "sipxha", "--config", str(self.config)], env=ENVIRONMENT
+        )
+        self.assertEqual((status, len(err.splitlines())), (1, 1), err)
+        self.assertRegex(err.decode(), rf"^sipxha: {rules}:\d+: ")
 
     def spawn(self, *options: str) -> tuple[_Twistd, Callable[[int], None]]:
         """

@@ -71,8 +71,10 @@ def ca(folder: Path, domain: str) -> None:
     """
     try:
         write_authority(folder, make_authority(f"{domain} sipxha authority"))
-    except (LocalError, OSError) as problem:
+    except LocalError as problem:
         fail(str(problem))
+    except OSError as problem:
+        fail(f"{problem.filename}: {problem.strerror}")
     click.echo(f"{folder}/ca.crt and {folder}/ca.key are made; keep ca.key to yourself")
 
 
@@ -96,8 +98,10 @@ def node(name: str, domain: str, authority: Path, into: Path | None) -> None:
         signer = read_authority(authority)
         made = make_node(signer, name, domain)
         write_node(folder, made, signer)
-    except (LocalError, OSError) as problem:
+    except LocalError as problem:
         fail(str(problem))
+    except OSError as problem:
+        fail(f"{problem.filename}: {problem.strerror}")
     click.echo(f"{folder}/node.crt is valid until {made.certificate.not_valid_after_utc:%Y-%m-%d}")
 
 

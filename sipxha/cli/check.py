@@ -16,12 +16,13 @@ from sipxha.cli.output import config_option, read_config
 def check(config: Path) -> None:
     """
     Check the configuration, the files that it names, certificates, users and
-    ports. One line for each problem; exit status 1 if there is any.
+    ports. One line for each problem; exit status 1 if there is any but
+    warnings.
 
     The ports of a node that runs are its own, and are not tried.
     """
     from sipxha.config.users import load_users
-    from sipxha.services.start_check import file_problems, is_running, start_problems
+    from sipxha.services.start_check import file_problems, is_running, start_problems, warnings
 
     settings = read_config(config)
     running = is_running(settings.node)
@@ -33,6 +34,8 @@ def check(config: Path) -> None:
                 f"{settings.users.credentials}: {identity} has no {algorithm} hash: use sipxha user passwd"
                 for identity in lacking
             ]
+    for warning in warnings(settings):
+        click.echo(f"warning: {warning}", err=True)
     for problem in problems:
         click.echo(problem, err=True)
     if problems:

@@ -70,7 +70,13 @@ def init(folder: Path, domain: str, servers: list[tuple[str, str]], embedded: bo
         click.echo(f"  {folder / server.name}  for the server {server.name} at {server.address}")
     click.echo(f"  {folder / 'ca'}  for the authority; keep its key off the servers")
     click.echo(f"  {folder / 'zone.db'}  for the DNS server of {cluster.domain}")
-    first = folder / cluster.servers[0].name / "sipxha.xml"
-    click.echo("Next, for each node:")
-    click.echo(f"  sipxha user add --config {first} USER")
-    click.echo(f"  twistd sipxha --config {first}")
+    first, *others = (folder / server.name for server in cluster.servers)
+    click.echo("Next, add users to the first node:" if others else "Next, add users:")
+    click.echo(f"  sipxha user add --config {first / 'sipxha.xml'} USER")
+    if others:
+        click.echo("They must be the same on all nodes, and nothing copies them yet. After each change:")
+        for other in others:
+            click.echo(f"  cp -p {first}/{{credential,permission,alias}}.xml {other}/")
+    click.echo("Then bring each folder to its server, and there, with the path that it has there:")
+    for home in (first, *others):
+        click.echo(f"  twistd sipxha --config {home / 'sipxha.xml'}")

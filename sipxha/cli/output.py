@@ -96,8 +96,7 @@ def table(
     name, for people.
     """
     if as_json:
-        chosen = [{column: row.get(column) for column in columns} for row in rows]
-        print(json.dumps(chosen, indent=2, ensure_ascii=False, default=_as_json))  # noqa: T201
+        print_json([{column: row.get(column) for column in columns} for row in rows])
         return
 
     # rich is slow to import, and scripts ask for JSON.
@@ -106,7 +105,7 @@ def table(
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for column in columns:
         shown.add_column(column.replace("_", " "), overflow="fold")
     for row in rows:
@@ -115,7 +114,17 @@ def table(
     if not console.is_terminal:
         # Nothing is folded for a pipe.
         console = Console(width=10_000)
+    if title is not None:
+        # A title of the table itself would be folded to the table's width.
+        console.print(Text(title, style="table.title"), soft_wrap=True)
     console.print(shown)
+
+
+def print_json(rows: Sequence[Mapping[str, Any]]) -> None:
+    """
+    Print rows, which need not have the same members, as one array.
+    """
+    print(json.dumps(rows, indent=2, ensure_ascii=False, default=_as_json))  # noqa: T201
 
 
 def _as_json(value: object) -> str:

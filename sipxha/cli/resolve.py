@@ -1,6 +1,7 @@
 """
 C{sipxha resolve}: one pass of the call resolver.
 
+What the pass would log, were it a node's, is printed on standard error.
 The node need not run, unless its embedded server holds the databases.  Exit
 status 0: all hosts were read; 3: some could not be, and their events are added
 by a later pass; 1: nothing was done.
@@ -11,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from sipxha.cli.output import config_option, fail, read_config, table
+from sipxha.cli.output import config_option, fail, json_option, print_json, read_config, table
 
 if TYPE_CHECKING:
     from sipxha.cdr.window import Window
@@ -33,7 +34,8 @@ CODE_COLUMNS = ("termination", "meaning", "calls")
 @click.option("--start", metavar="T", help="Resolve only calls with an event at or after this time.")
 @click.option("--end", metavar="T", help="... and before this time.")
 @click.option("--redo", is_flag=True, help="Resolve again what has a record already.")
-def resolve(config: Path, start: str | None, end: str | None, redo: bool) -> None:
+@json_option
+def resolve(config: Path, start: str | None, end: str | None, redo: bool, as_json: bool) -> None:
     """
     Make call detail records of the call events of all nodes.
 
@@ -50,7 +52,7 @@ def resolve(config: Path, start: str | None, end: str | None, redo: bool) -> Non
     if settings.call_resolver is None:
         fail(f"{settings.path} has no <call-resolver>")
     report = _run(settings, None if told == Window() else told, redo)
-    _tell(report)
+    _tell(report, as_json)
     if not any(host.fault is None for host in report.hosts):
         fail("no host could be read")
     if not report.is_complete:
@@ -96,10 +98,17 @@ def _run(config: Config, window: Window | None, redo: bool) -> PassReport:
     from rich.progress import Progress
     from twisted.internet.defer import Deferred
     from twisted.internet.task import react
+    from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogBeginner
 
     from sipxha.errors import LocalError
     from sipxha.services.call_resolver import run_pass
+    from sipxha.services.log_line import log_line
 
+    def logged(event: LogEvent) -> None:
+        if event.get("log_level", LogLevel.info) >= LogLevel.warn:
+            _warn(log_line(event))
+
+    globalLogBeginner.beginLoggingTo([cast(ILogObserver, logged)], redirectStandardIO=False)
     reports: list[PassReport] = []
     errors: list[LocalError] = []
 
@@ -131,7 +140,7 @@ def _run(config: Config, window: Window | None, redo: bool) -> PassReport:
     return reports[0]
 
 
-def _tell(report: PassReport) -> None:
+def _tell(report: PassReport, as_json: bool) -> None:
     hosts = [
         {
             "host": host.name,
@@ -141,16 +150,23 @@ def _tell(report: PassReport) -> None:
         }
         for host in report.hosts
     ]
-    table(hosts, HOST_COLUMNS, title="Hosts of call events")
     codes = [
         {"termination": code.value, "meaning": code.name.lower().replace("_", " "), "calls": count}
         for code, count in sorted(report.terminations.items())
     ]
-    table(
-        codes, CODE_COLUMNS, title=f"Calls: {report.written} records written, {report.open_calls} may change"
-    )
-    for (ahead, behind), seconds in sorted(report.skews.items()):
-        _warn(f"the clock of {ahead} is at least {seconds:.1f} s ahead of that of {behind}")
+    if as_json:
+        outcome = {
+            "complete": report.is_complete,
+            "written": report.written,
+            "open_calls": report.open_calls,
+            "dead_letters": report.dead_letters,
+            "unresolved": report.unresolved,
+        }
+        print_json([*hosts, *codes, outcome])
+    else:
+        table(hosts, HOST_COLUMNS, title="Hosts of call events")
+        title = f"Calls: {report.written} records written, {report.open_calls} may change"
+        table(codes, CODE_COLUMNS, title=title)
     if report.dead_letters:
         _warn(f"{report.dead_letters} events cannot be used; they are in resolver_dead_letters")
     if report.unresolved:

@@ -10,6 +10,7 @@ What a node is told: the configuration, and the files that it names.
     certificates  authority and node certificates
     users         credential.xml, permission.xml and alias.xml
     rules         forwardingrules.xml and authrules.xml
+    whole_file    how files are written
 
 Files are read here, before a reactor runs; nothing here opens a socket.
 """

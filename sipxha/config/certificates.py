@@ -4,14 +4,12 @@ A small certificate authority for one cluster.
 Makes the authority, and certificates by which nodes prove to each other (and
 to phones) who they are: a node is found in the C{subjectAltName} as
 C{DNS:NODE}, the domain as C{DNS:DOMAIN} and C{URI:sip:DOMAIN} (RFC 5922).
-Keys are written readable by their owner only, and files only as a whole.
+New keys are readable by their owner only.
 Whether a peer's certificate is good is decided by the TLS layer, not here.
 """
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from sipxha.config.whole_file import write_whole
 from sipxha.errors import LocalError
 
 AUTHORITY_LIFE = timedelta(days=3652)
@@ -228,24 +227,6 @@ def write_node(folder: Path, node: Credential, authority: Credential) -> None:
     write_whole(folder / "node.key", node.key_pem, 0o600)
     write_whole(folder / "node.crt", node.certificate_pem, 0o644)
     write_whole(folder / "ca.crt", authority.certificate_pem, 0o644)
-
-
-def write_whole(path: Path, content: bytes, mode: int) -> None:
-    """
-    Put a file in place at once: nobody ever reads a half of it, nor a key before its mode is set.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            os.fchmod(descriptor, mode)
-            stream.write(content)
-            stream.flush()
-            os.fsync(descriptor)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def read_authority(folder: Path) -> Credential:

@@ -15,7 +15,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import NamedTuple
 
-from sipxha.config.certificates import make_authority, make_node, write_authority, write_node, write_whole
+from sipxha.config.certificates import make_authority, make_node, write_authority, write_node
+from sipxha.config.whole_file import write_whole
 from sipxha.config.zone import zone_text
 from sipxha.errors import LocalError
 

@@ -107,6 +107,7 @@ class Ports:
 
     udp: int | None
     tcp: int | None
+    tls: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +257,14 @@ class Config:
     call_resolver: CallResolver | None
     console: Console | None
     log: Log
+
+    def peers(self) -> tuple[Peer, ...]:
+        """
+        The other registrars, if there are any.
+        """
+        if self.registrar is None or self.registrar.replication is None:
+            return ()
+        return self.registrar.replication.peers
 
     def listeners(self) -> Iterator[Listener]:
         """

@@ -16,7 +16,6 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Final
 
 from lxml import etree
@@ -24,6 +23,7 @@ from lxml import etree
 from sipxha.auth.digest import ha1
 from sipxha.auth.users import Credential, Users
 from sipxha.config import model
+from sipxha.config.whole_file import write_whole
 from sipxha.errors import LocalError
 from sipxha.sip.address import Address
 from sipxha.sip.grammar import MalformedField
@@ -349,28 +349,11 @@ def _edited(path: Path, kind: str) -> Iterator[etree._Element]:
         root = _read(path, kind)
         yield root
         etree.indent(root)
-        _replace(path, etree.tostring(root, xml_declaration=True, encoding="UTF-8") + b"\n")
+        document = etree.tostring(root, xml_declaration=True, encoding="UTF-8") + b"\n"
+        # A hash is as good as the password.
+        write_whole(path, document, 0o600, keeps_mode=False)
         os.fsync(folder)
     except OSError as error:
         raise UsersRefused(path, None, error.strerror) from error
     finally:
         os.close(folder)
-
-
-def _replace(path: Path, document: bytes) -> None:
-    """
-    Write a file that only its owner reads, who stays the same.
-    """
-    owner = path.stat()
-    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as beside:
-        try:
-            beside.write(document)
-            beside.flush()
-            os.fchmod(beside.fileno(), 0o600)
-            if os.geteuid() == 0:
-                os.fchown(beside.fileno(), owner.st_uid, owner.st_gid)
-            os.fsync(beside.fileno())
-            os.replace(beside.name, path)
-        except BaseException:
-            os.unlink(beside.name)
-            raise

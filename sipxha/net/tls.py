@@ -38,7 +38,8 @@ class TlsUnusable(LocalError):
     """
 
     def __init__(self, path: Path, cause: Exception) -> None:
-        super().__init__(f"{path}: {cause}")
+        reason = cause.strerror if isinstance(cause, OSError) else cause
+        super().__init__(f"{path}: {reason}")
         self.path = path
 
 
@@ -95,7 +96,7 @@ class MutualTls:
         @raise TlsUnusable: A file is missing, unreadable or does not fit the others.
         """
         self._files = files
-        self._context = _context(files)
+        self._context = context_of(files)
 
     def reload(self) -> None:
         """
@@ -103,7 +104,7 @@ class MutualTls:
 
         @raise TlsUnusable: As at the start.
         """
-        self._context = _context(self._files)
+        self._context = context_of(self._files)
 
     def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """
@@ -151,9 +152,15 @@ class _Client:
         return self._tls.clientConnectionForTLS(tlsProtocol, self._name)
 
 
-def _context(files: model.Tls) -> SSL.Context:
-    certificates = _certificates(files.certificate)
-    authorities = _certificates(files.authority)
+def context_of(files: model.Tls) -> SSL.Context:
+    """
+    What connections with these files are made from: TLS 1.2 or newer, no
+    session ever taken up again.
+
+    @raise TlsUnusable: A file is missing, unreadable or does not fit the others.
+    """
+    certificates = read_certificates(files.certificate)
+    authorities = read_certificates(files.authority)
     try:
         key = crypto.PKey.from_cryptography_key(
             load_pem_private_key(files.key.read_bytes(), password=None)  # type: ignore[arg-type]
@@ -181,7 +188,12 @@ def _mismatch(error: Exception) -> Exception:
     return ValueError("key and certificate do not belong together") if "mismatch" in str(error) else error
 
 
-def _certificates(path: Path) -> list[crypto.X509]:
+def read_certificates(path: Path) -> list[crypto.X509]:
+    """
+    All certificates of a PEM file.
+
+    @raise TlsUnusable: It holds none, or cannot be read.
+    """
     try:
         found = x509.load_pem_x509_certificates(path.read_bytes())
     except (OSError, ValueError) as error:

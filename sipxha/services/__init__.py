@@ -10,12 +10,14 @@ One Twisted service for each of a node's jobs.
     cluster       the values that they share
     fork_proxy    the domain's front door
     auth_proxy    permissions, and staying in the dialog
+    proxies       makes these two from the configuration
     replication   keeps the registries of the nodes the same
     call_log      call state events into the journal and the database
     call_resolver one pass from call state events to call detail records
     neighbours    the addresses of our own nodes
     user_files    the users, as their files say at the moment
     overview      how the node is
+    log_line      how an event of the log reads
     console       what a running node answers over HTTP
 
 They own sockets and files through L{sipxha.net} and L{sipxha.store}, and

@@ -80,7 +80,7 @@ class HostReport:
 
     read_to: float | None = None
     fault: str | None = None
-    """Why it could not be read to its end."""
+    """Why it could not be read to its end, and where it was looked for."""
 
 
 @dataclass
@@ -199,6 +199,7 @@ class _Host:
         self.name = report.name
         self.position = Position()
         self._pool: Pool | None = None
+        self._tried = ""
 
     async def open(self, reactor: IReactorTime, places: Places, host: CseHost) -> None:
         """
@@ -206,12 +207,14 @@ class _Host:
         """
         if host.name == OWN:
             self._pool = Pool(reactor, places.own_dsn)
+            self._tried = str(self._pool)
             # This one may be written to; on others their own nodes see to it.
             await prepare(reactor, places.own_dsn, self._pool, (CSE,))
         else:
             addresses = await places.addresses(host.name)
             dsn = remote_dsn(places.dsn, host.name, addresses, host.port, places.tls, places.config.ca)
             self._pool = Pool(reactor, dsn)
+            self._tried = ", ".join(f"{address} port {host.port}" for address in addresses)
         self.source = Source(self._pool)
         self.look = await self.source.look()
 
@@ -228,6 +231,12 @@ class _Host:
         How far it was read, as a number that can be compared.
         """
         return -inf if self.position.read_to is None else self.position.read_to
+
+    def failed(self, reason: str) -> None:
+        """
+        Give the host up for this pass.
+        """
+        self.report.fault = f"{self._tried}: {reason}" if self._tried else reason
 
     def close(self) -> None:
         """
@@ -248,7 +257,7 @@ async def _each(asked: Sequence[tuple[_Host, Deferred[T]]]) -> list[tuple[_Host,
             given.append((host, answer))
         else:
             answer.trap(SipxhaError)
-            host.report.fault = answer.getErrorMessage()
+            host.failed(answer.getErrorMessage())
     return given
 
 

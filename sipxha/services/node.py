@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
+from twisted.application.internet import TimerService
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
 from twisted.internet.error import CannotListenError
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.names import dns
 from twisted.python.failure import Failure
@@ -27,8 +29,9 @@ from sipxha.auth.digest import Authenticator
 from sipxha.auth.nonce import Nonces
 from sipxha.auth.users import Users
 from sipxha.config import model
-from sipxha.config.rules import load_auth_rules, load_forwarding_rules
-from sipxha.errors import SipxhaError
+from sipxha.config.certificates import CertificateUnusable
+from sipxha.config.pem_files import pem_problems
+from sipxha.errors import LocalError, SipxhaError
 from sipxha.net.dns import Locator, resolver_for
 from sipxha.net.endpoint import Endpoint, ITransactionUser
 from sipxha.net.postgres_gate import PostgresGate
@@ -36,19 +39,21 @@ from sipxha.net.tls import MutualTls
 from sipxha.registry.domain import ServedDomain
 from sipxha.registry.register import Terms
 from sipxha.registry.table import Registry
-from sipxha.routing.route import OwnNames
-from sipxha.services.auth_proxy import AuthProxy
 from sipxha.services.call_log import CallLog
 from sipxha.services.cluster import Cluster
 from sipxha.services.console import Console
-from sipxha.services.fork_proxy import ForkProxy
 from sipxha.services.neighbours import Neighbours
 from sipxha.services.overview import Overview
+from sipxha.services.proxies import (
+    make_auth_proxy,
+    make_fork_proxy,
+    read_auth_rules,
+    read_forwarding_rules,
+)
 from sipxha.services.proxy import Proxy
 from sipxha.services.registrar import RegistrarUser
 from sipxha.services.replication import Replication
 from sipxha.services.user_files import UserFiles
-from sipxha.sip.uri import Uri
 from sipxha.store.journal import Journal
 from sipxha.store.postgres import EmbeddedPostgres, PostgresUnusable
 from sipxha.store.registrations import NotYetWritten, RegistrationStore
@@ -60,6 +65,9 @@ STOP_LIMIT = 20.0
 """Seconds that each part has to flush and close."""
 
 PURGE_INTERVAL = 60.0
+
+WATCH_INTERVAL = 1.0
+"""Seconds between two looks at whether anything is missing."""
 
 _CHANCE = secrets.SystemRandom()
 
@@ -80,6 +88,9 @@ class Node(Service):
     """
 
     _log = Logger()
+    _authenticator: Authenticator
+    _registry: Registry
+    _store: RegistrationStore
 
     def __init__(self, reactor: Any, config: model.Config) -> None:
         self.failed: Deferred[str] = Deferred()
@@ -88,6 +99,15 @@ class Node(Service):
         self._config = config
         self._closers: list[Callable[[], Any]] = []
         """How to close what is open, in the order in which it was opened."""
+
+        self._readers: dict[str, Callable[[], None]] = {}
+        """How to read again what can be, by what it is."""
+
+        self._tls: list[Callable[[], None]] = []
+        """The same for each user of the certificates."""
+
+        self._was_degraded = False
+        """When it was last looked at."""
 
         self._starting: Deferred[None] | None = None
 
@@ -114,38 +134,48 @@ class Node(Service):
 
     def reload(self) -> None:
         """
-        Read the users again.
+        Read users, rules and certificates again.  What cannot be used leaves
+        the old state, and a line in the log.
         """
         if self.overview.users is not None:
             self.overview.users.reload()
+        for what, read in self._readers.items():
+            try:
+                read()
+            except LocalError as error:
+                self._log.error("the {what} stay as they were: {reason}", what=what, reason=str(error))
+            else:
+                self._log.info("the {what} were read", what=what)
 
     async def _start(self) -> None:
         config = self._config
         config.node.data.mkdir(mode=0o700, exist_ok=True)
-        self.overview.users = UserFiles(self._reactor, config.users, config.domain, self._users_changed)
+        users = UserFiles(self._reactor, config.users, config.domain, self._users_changed)
+        self.overview.users = users
         digest = config.registrar.digest if config.registrar is not None else DEFAULT_DIGEST
         nonces = Nonces(config.secret, config.node.name)
-        self._authenticator = Authenticator(
-            config.domain.realm, digest, self.overview.users.users, nonces, mint
-        )
+        self._authenticator = Authenticator(config.domain.realm, digest, users.users, nonces, mint)
+        if config.tls is not None:
+            self._readers["certificates"] = self._read_certificates
         locator = self._locator()
         if config.registrar is not None:
             self._open_registry(config.registrar)
-        self._run(self.overview.users)
+        self._run(users)
         self._run(Console(self._reactor, self.overview, config.node.control_socket, config.console))
         if config.call_events is not None:
             self._open_call_events(config.call_events)
         endpoints = [*self._proxies(locator)]
-        alone = False
         if config.registrar is not None:
             endpoints.append(self._registrar(config.registrar, locator))
             if self.overview.replication is not None:
-                alone = await self.overview.replication.ready
+                await self.overview.replication.ready
         for endpoint in endpoints:
             self._run(endpoint)
         self.overview.is_ready = True
-        state = "ready degraded" if alone or self.overview.is_degraded else "ready"
+        self._was_degraded = self.overview.is_degraded
+        state = "ready degraded" if self._was_degraded else "ready"
         self._log.info("{state} {ports}", state=state, ports=json.dumps(self._ports()))
+        self._run(self._every(WATCH_INTERVAL, self._watch))
 
     async def _stop(self) -> None:
         while self._closers:
@@ -173,12 +203,27 @@ class Node(Service):
         self._closers.append(service.stopService)
         service.startService()
 
+    def _every(self, seconds: float, call: Callable[[], None]) -> Service:
+        """
+        A part that only does one thing, at once and again and again.
+        """
+        timer = TimerService(seconds, call)
+        timer.clock = self._reactor
+        return timer
+
+    def _watch(self) -> None:
+        # What is missing has a line of its own when it goes.
+        is_degraded = self.overview.is_degraded
+        if self._was_degraded and not is_degraded:
+            self._log.info("whole again")
+        self._was_degraded = is_degraded
+
     # -- the parts ---------------------------------------------------------
 
     def _locator(self) -> Locator:
         node = self._config.node
         own = [node.name, node.address]
-        for peer in self._peers():
+        for peer in self._config.peers():
             own += [peer.name, peer.address] if peer.address else [peer.name]
         # What our sockets can send to.
         families = (dns.AAAA,) if ":" in node.listen else (dns.A,)
@@ -186,11 +231,25 @@ class Node(Service):
             self._reactor, resolver_for(self._reactor, self._config.dns), _CHANCE.random, own, families
         )
 
-    def _peers(self) -> tuple[model.Peer, ...]:
-        registrar = self._config.registrar
-        if registrar is None or registrar.replication is None:
-            return ()
-        return registrar.replication.peers
+    def _users_changed(self, users: Users) -> None:
+        self._authenticator.users = users
+
+    def _read_certificates(self) -> None:
+        """
+        Let whoever shows the node's certificate show the one that is there now.
+
+        @raise LocalError: No peer would have it.
+        """
+        tls = self._config.tls
+        assert tls is not None
+        # Refuses what cannot be read, with which the next one does not reckon.
+        MutualTls(tls)
+        now = datetime.fromtimestamp(self._reactor.seconds(), UTC)
+        problems = pem_problems(tls, self._config.node.name, now)
+        if problems:
+            raise CertificateUnusable("; ".join(problems))
+        for read in self._tls:
+            read()
 
     def _open_registry(self, config: model.Registrar) -> None:
         """
@@ -199,10 +258,10 @@ class Node(Service):
         @raise StoreUnusable: It cannot be.
         """
         node = self._config.node
-        self.overview.registry = Registry(node.name, config.max_expires, config.max_contacts)
-        self.overview.store = RegistrationStore(node.data / "registry.sqlite", self._reactor)
-        self.overview.registry.load(self.overview.store.open())
-        self._closers.append(self.overview.store.close)
+        self._registry = self.overview.registry = Registry(node.name, config.max_expires, config.max_contacts)
+        self._store = self.overview.store = RegistrationStore(node.data / "registry.sqlite", self._reactor)
+        self._registry.load(self._store.open())
+        self._closers.append(self._store.close)
 
     def _open_call_events(self, config: model.CallEvents) -> None:
         """
@@ -218,44 +277,46 @@ class Node(Service):
         else:
             dsn = config.dsn
             started = succeed(None)
-        self.overview.call_log = CallLog(self._reactor, Journal(node.data / "journal"), dsn)
-        self._closers.append(self.overview.call_log.stopService)
-        started.addCallback(self._write_call_events)
+        call_log = CallLog(self._reactor, Journal(node.data / "journal"), dsn)
+        self.overview.call_log = call_log
+        self._closers.append(call_log.stopService)
+        started.addCallback(self._write_call_events, call_log)
         if config.listen is not None:
             assert self._config.tls is not None
-            peers = frozenset([node.name, *(peer.name for peer in self._peers())])
+            peers = frozenset([node.name, *(peer.name for peer in self._config.peers())])
             tls = MutualTls(self._config.tls)
+            self._tls.append(tls.reload)
             self._run(PostgresGate(self._reactor, tls, peers, node.listen, config.listen, dsn))
 
     def _database_failed(self, failure: Failure) -> None:
         failure.trap(PostgresUnusable)
         self._log.error("the embedded database does not start: {reason}", reason=failure.getErrorMessage())
 
-    def _write_call_events(self, _: None) -> None:
+    def _write_call_events(self, _: None, call_log: CallLog) -> None:
         # Not before the database had its chance, or every start would begin
         # with a warning.  The journal takes events from the first call on.
-        if self.running and self.overview.call_log is not None:
-            self.overview.call_log.startService()
+        if self.running:
+            call_log.startService()
 
     def _registrar(self, config: model.Registrar, locator: Locator) -> Endpoint:
         """
         Start replication, and make the registrar.
         """
-        assert self.overview.registry is not None and self.overview.store is not None
         own = self._config.node
-        neighbours = Neighbours(self._reactor, (own.address, own.listen), self._peers(), locator.addresses)
+        neighbours = Neighbours(
+            self._reactor, (own.address, own.listen), self._config.peers(), locator.addresses
+        )
         self._run(neighbours)
         if config.replication is not None:
-            self.overview.replication = Replication(
-                self._reactor, self._config, self.overview.registry, self.overview.store, locator.addresses
+            replication = Replication(
+                self._reactor, self._config, self._registry, self._store, locator.addresses
             )
-            self._run(self.overview.replication)
-            updated = self.overview.replication.updated
+            self.overview.replication = replication
+            self._tls.append(replication.reload)
+            self._run(replication)
+            updated = replication.updated
         else:
-            self._purging = LoopingCall(self._purge)
-            self._purging.clock = self._reactor
-            self._purging.start(PURGE_INTERVAL, now=False)
-            self._closers.append(self._purging.stop)
+            self._run(self._every(PURGE_INTERVAL, self._purge))
             updated = _nothing
         domain = self._config.domain
         user = RegistrarUser(
@@ -266,8 +327,8 @@ class Node(Service):
                 config.default_expires,
                 config.max_expires,
             ),
-            self.overview.registry,
-            self.overview.store,
+            self._registry,
+            self._store,
             self._authenticator,
             authenticate=config.authenticate,
             allowed=neighbours.knows,
@@ -278,13 +339,12 @@ class Node(Service):
         return user.endpoint
 
     def _purge(self) -> None:
-        assert self.overview.registry is not None and self.overview.store is not None
-        purged = self.overview.registry.purge(self._reactor.seconds())
+        purged = self._registry.purge(self._reactor.seconds())
         if purged:
-            self.overview.store.commit([], purged).addErrback(Failure.trap, NotYetWritten)
+            self._store.commit([], purged).addErrback(Failure.trap, NotYetWritten)
 
     def _proxies(self, locator: Locator) -> Iterator[Endpoint]:
-        config, node = self._config, self._config.node
+        config = self._config
         domains = frozenset((config.domain.name, *config.domain.aliases))
         cluster = Cluster(
             domain=config.domain.name,
@@ -297,60 +357,26 @@ class Node(Service):
             is_ours=lambda uri: uri.host.lower() in domains or locator.is_own(uri),
         )
         if config.proxy is not None:
-            fork_proxy = ForkProxy(
-                self._reactor,
-                cluster,
-                node.address,
-                _port(config.proxy.ports),
-                self._own_names(config.proxy.ports, domains),
-                rules=load_forwarding_rules(config.proxy.forwarding_rules),
-                authproxy=Uri.parse(f"sip:ap.{node.name};lr"),
-                accept_strangers=config.proxy.strangers == "accept",
-                decline_ends_search=config.proxy.decline_ends_search,
-            )
-            self._observe(fork_proxy)
-            fork_proxy.endpoint = self._endpoint("proxy", config.proxy.ports, fork_proxy)
-            yield fork_proxy.endpoint
+            fork_proxy = make_fork_proxy(self._reactor, config, config.proxy, cluster)
+            self._readers["forwarding rules"] = partial(read_forwarding_rules, fork_proxy, config.proxy)
+            yield self._proxy_endpoint("proxy", config.proxy.ports, fork_proxy)
         if config.authproxy is not None:
-            auth_proxy = AuthProxy(
-                self._reactor,
-                cluster,
-                node.address,
-                _port(config.authproxy.ports),
-                # Ours steps in where another node's is away.
-                self._own_names(
-                    config.authproxy.ports,
-                    {f"ap.{name}" for name in (node.name, *(peer.name for peer in self._peers()))},
-                ),
-                rules=load_auth_rules(config.authproxy.auth_rules),
-            )
-            self._observe(auth_proxy)
-            auth_proxy.endpoint = self._endpoint("authproxy", config.authproxy.ports, auth_proxy)
-            yield auth_proxy.endpoint
+            auth_proxy = make_auth_proxy(self._reactor, config, config.authproxy, cluster)
+            self._readers["authorization rules"] = partial(read_auth_rules, auth_proxy, config.authproxy)
+            yield self._proxy_endpoint("authproxy", config.authproxy.ports, auth_proxy)
 
-    def _observe(self, proxy: Proxy) -> None:
+    def _proxy_endpoint(self, name: str, ports: model.Ports, proxy: Proxy) -> Endpoint:
         """
-        Let the call event log know that an observer begins a new life.
+        Make the ports of a proxy, which begins a new life as an observer of calls.
         """
         if self.overview.call_log is not None:
             self.overview.call_log.observer_started(proxy.observer, type(proxy).__name__)
-
-    def _own_names(self, ports: model.Ports, services: Iterable[str]) -> OwnNames:
-        """
-        @param services: names that lead to a proxy by SRV, so without a port.
-        """
-        node = self._config.node
-        literal = f"[{node.address}]" if ":" in node.address else node.address
-        numbers = {port for port in (ports.udp, ports.tcp) if port is not None}
-        hosts = [(host, port) for host in (literal, node.name, *services) for port in numbers]
-        return OwnNames([*hosts, *((service, None) for service in services)])
+        proxy.endpoint = self._endpoint(name, ports, proxy)
+        return proxy.endpoint
 
     def _endpoint(self, name: str, ports: model.Ports, user: ITransactionUser) -> Endpoint:
         node = self._config.node
         return Endpoint(self._reactor, name, ports, node.listen, node.address, user, mint)
-
-    def _users_changed(self, users: Users) -> None:
-        self._authenticator.users = users
 
     def _ports(self) -> dict[str, dict[str, int]]:
         ports: dict[str, dict[str, int]] = {}
@@ -363,9 +389,3 @@ def _nothing() -> None:
     """
     Nobody is there to replicate with.
     """
-
-
-def _port(ports: model.Ports) -> int:
-    port = ports.udp or ports.tcp
-    assert port is not None
-    return port

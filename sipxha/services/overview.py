@@ -53,7 +53,7 @@ class Overview:
         """
         The node as a whole.
         """
-        peers = self.peers()
+        states = self._states()
         registry = self.registry
         troubles = self._troubles()
         return {
@@ -65,8 +65,8 @@ class Overview:
             "users": 0 if self.users is None else len(self.users.users),
             "registrations": 0 if registry is None else sum(1 for _ in registry.all_current(self.now())),
             "update_number": None if registry is None else registry.update_number,
-            "peers": len(peers),
-            "peers_reachable": sum(1 for peer in peers if peer["state"] == State.REACHABLE.value),
+            "peers": len(states),
+            "peers_reachable": sum(1 for state in states.values() if state is State.REACHABLE),
         }
 
     def registrations(self, user: str | None) -> Sequence[dict[str, Any]]:
@@ -90,12 +90,14 @@ class Overview:
         """
         return [] if self.replication is None else self.replication.peers()
 
+    def _states(self) -> dict[str, State]:
+        return {} if self.replication is None else self.replication.states()
+
     def _troubles(self) -> list[str]:
-        # An Uninitialized peer is one that we are about to greet.
+        # Until SIP opens, an Uninitialized peer is one that we are about to greet.
+        expected = {State.REACHABLE} if self.is_ready else {State.REACHABLE, State.UNINITIALIZED}
         troubles = [
-            f"{peer['name']} is {peer['state']}"
-            for peer in self.peers()
-            if peer["state"] in (State.UNREACHABLE.value, State.INCOMPATIBLE.value)
+            f"{name} is {state.value}" for name, state in self._states().items() if state not in expected
         ]
         if self.store is not None and self.store.degraded:
             troubles.append(f"{self.store.path} cannot be written")

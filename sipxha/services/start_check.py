@@ -63,6 +63,17 @@ def file_problems(config: Config) -> list[str]:
     return problems
 
 
+def warnings(config: Config) -> list[str]:
+    """
+    What a node starts with all the same, but should not have.
+    """
+    folder = config.node.data
+    mode = folder.stat().st_mode & 0o777 if folder.is_dir() else 0
+    if not mode & 0o077:
+        return []
+    return [f"{folder} is open to others (mode {mode:04o}): they learn who calls whom; use chmod 700"]
+
+
 def _data_problems(node: NodeName) -> list[str]:
     """
     Whether the data folder can be used, or made.

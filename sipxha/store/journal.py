@@ -215,7 +215,7 @@ class Journal:
         if not identity:
             identity = str(uuid.uuid4())
             unfinished = path.with_suffix(".new")
-            with unfinished.open("w") as file:
+            with open(unfinished, "w", opener=_open_private) as file:
                 file.write(identity + "\n")
                 file.flush()
                 os.fsync(file.fileno())
@@ -257,7 +257,7 @@ class Journal:
 
     def _open_segment(self) -> None:
         self._last = max(self._last + 1, int(time.time() * 1000))
-        file = os.open(self._path(self._last), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
+        file = _open_private(self._path(self._last), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL)
         self._sync_folder()
         if self._dirty:
             self._to_sync.append(self._file)
@@ -308,6 +308,13 @@ class Journal:
             offset=offset,
             lost=lost,
         )
+
+
+def _open_private(path: str | Path, flags: int) -> int:
+    """
+    Open a file that only its owner may read: events tell who called whom.
+    """
+    return os.open(path, flags, 0o600)
 
 
 def _record_end(chunk: bytes, offset: int) -> int | None:

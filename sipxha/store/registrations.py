@@ -12,6 +12,7 @@ that it does not understand.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -119,6 +120,7 @@ class RegistrationStore:
         @raise StoreUnusable: The file is no registry of this version, is
             damaged, cannot be written, or is in use by another process.
         """
+        self._make_private()
         try:
             database = sqlite3.connect(
                 self.path, timeout=1.0, isolation_level=None, check_same_thread=False, cached_statements=16
@@ -136,6 +138,15 @@ class RegistrationStore:
         self._thread = Thread(target=self._write_all, args=(database,), name="registrations", daemon=True)
         self._thread.start()
         return rows
+
+    def _make_private(self) -> None:
+        # SQLite asks only the umask, and gives its other files the mode of this one.
+        try:
+            os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
+            return
+        except OSError as error:
+            raise StoreUnusable(self.path, error.strerror) from error
 
     def _read(self, database: sqlite3.Connection) -> list[Binding]:
         # Until it is known to be ours, the file is not written to.

@@ -55,6 +55,20 @@ class CertTests(SynchronousTestCase):
         self.assertEqual(shown[0]["names"], [f"DNS:{NODE}", "DNS:example.com", "URI:sip:example.com"])
         self.assertTrue(shown[0]["not_after"].endswith("Z"))
 
+    def test_a_renewed_key_is_as_readable_as_the_old_one(self) -> None:
+        """
+        The node has to read it, whoever renewed it.
+        """
+        into = self.folder / "ssl"
+        arguments = ("node", NODE, "--domain", "example.com", f"--ca={self.ca}", f"--into={into}")
+        self.assertEqual(self.run_cert(*arguments).exit_code, 0)
+        key = into / "node.key"
+        old = key.read_bytes()
+        key.chmod(0o440)
+        self.assertEqual(self.run_cert(*arguments).exit_code, 0)
+        self.assertNotEqual(key.read_bytes(), old)
+        self.assertEqual(key.stat().st_mode & 0o777, 0o440)
+
     def test_a_request_is_signed(self) -> None:
         """
         The certificate is printed and nothing else.

@@ -53,7 +53,8 @@ class CheckTests(SynchronousTestCase):
         self.port = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.addCleanup(self.port.close)
         self.port.bind(("127.0.0.1", 0))
-        self.config.write_text(CONFIGURATION.format(port=self.port.getsockname()[1]))
+        self.port_number: int = self.port.getsockname()[1]
+        self.config.write_text(CONFIGURATION.format(port=self.port_number))
 
     def check(self) -> Result:
         """
@@ -94,6 +95,33 @@ class CheckTests(SynchronousTestCase):
         result = self.check()
         self.assertEqual((result.exit_code, result.stdout), (1, ""))
         self.assertEqual(len(result.stderr.splitlines()), 2, result.stderr)
+
+    def test_an_open_data_folder_is_a_warning(self) -> None:
+        """
+        The node takes the folder that the operator made, but says what is wrong with it.
+        """
+        self.port.close()
+        (self.home / "data").chmod(0o755)
+        result = self.check()
+        self.assertEqual(result.exit_code, 0)
+        self.assertTrue(result.stderr.startswith(f"warning: {self.home}/data is open to others (mode 0755)"))
+        self.assertEqual(len(result.stderr.splitlines()), 1)
+
+    def test_wrong_rules_are_a_line_with_their_place(self) -> None:
+        """
+        As at the start.
+        """
+        self.port.close()
+        authproxy = f'<authproxy tcp="{self.port_number}"><auth-rules file="authrules.xml"/></authproxy>'
+        text = self.config.read_text()
+        self.config.write_text(text.replace("</sipxha>", f"{authproxy}\n</sipxha>"))
+        rules = self.home / "authrules.xml"
+        namespace = "http://www.sipfoundry.org/sipX/schema/xml/urlauth-00-00"
+        rules.write_text(f'<mappings xmlns="{namespace}">\n<hostMatch>\n</hostMatch>\n</mappings>\n')
+        result = self.check()
+        self.assertEqual(
+            (result.exit_code, result.stderr), (1, f"{rules}:2: a hostMatch needs a hostPattern\n")
+        )
 
     def test_users_who_cannot_answer_are_named(self) -> None:
         """

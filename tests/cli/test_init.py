@@ -41,7 +41,23 @@ class InitTests(SynchronousTestCase):
         for name in ("sipx1.example.com", "sipx2.example.com"):
             self.assertIn(f"{self.folder / name}  for the server {name}", result.stdout)
             self.assertEqual(load(self.folder / name / "sipxha.xml").domain.name, "example.com")
-        self.assertIn(f"twistd sipxha --config {self.folder}/sipx1.example.com/sipxha.xml", result.stdout)
+        one, two = self.folder / "sipx1.example.com", self.folder / "sipx2.example.com"
+        for command in (
+            f"sipxha user add --config {one}/sipxha.xml USER",
+            f"cp -p {one}/{{credential,permission,alias}}.xml {two}/",
+            f"twistd sipxha --config {one}/sipxha.xml",
+            f"twistd sipxha --config {two}/sipxha.xml",
+        ):
+            self.assertIn(f"\n  {command}\n", result.stdout)
+        self.assertIn("must be the same on all nodes", result.stdout)
+
+    def test_a_node_alone_has_nobody_to_share_its_users_with(self) -> None:
+        """
+        So nothing is said of copies.
+        """
+        result = run(*self.asked)
+        self.assertIn("sipxha user add", result.stdout)
+        self.assertNotIn("cp -p", result.stdout)
 
     def test_a_dns_server_is_written_down(self) -> None:
         """

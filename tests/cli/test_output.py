@@ -28,6 +28,8 @@ def verb(config: Path, as_json: bool, what: str) -> None:
         fail("the first thing\nthe second")
     elif what == "read":
         read_config(config)
+    elif what == "wide":
+        table([{"user": "x" * 300}], ("user",), title="a title " * 30)
     elif what == "where":
         click.echo(str(config))
     else:
@@ -74,6 +76,14 @@ class OutputTests(SynchronousTestCase):
         self.assertEqual(lines[1].split(), ["user", "expires", "live"])
         self.assertEqual(lines[3].split(), ["200", *f"{local:%Y-%m-%d %H:%M:%S %Z}".split(), "yes"])
         self.assertEqual(lines[4].split(), ["\\x1b[2Jé"])
+
+    def test_nothing_is_folded_for_a_pipe(self) -> None:
+        """
+        Neither a title that is wider than its table, nor a cell that is wider than a terminal.
+        """
+        lines = run("wide").stdout.splitlines()
+        self.assertEqual(lines[0], "a title " * 30)
+        self.assertEqual(lines[3].split(), ["x" * 300])
 
     def test_json_is_an_array_of_objects_in_utc(self) -> None:
         """

@@ -25,7 +25,7 @@ from sipxha.config.load import load
 from sipxha.net.postgres_gate import PostgresGate
 from sipxha.net.tls import MutualTls
 from tests.cdr import calls
-from tests.support.cse_host import Pair, log_events
+from tests.support.cse_host import Pair, execute, log_events
 
 LONG_AGO = 1_700_000_000.0
 MAIN = "from sipxha.cli.main import main; main()"
@@ -104,7 +104,56 @@ class ResolveTests(TestCase):
         log_events(self.pair.own, calls.requested(time.time()))
         out, _, status = await self.run_verb("resolve")
         self.assertEqual(status, 3)
-        self.assertIn("refused", out)
+        line = next(line for line in out.splitlines() if line.startswith("sipx2.example.com:1"))
+        self.assertIn("127.0.0.2 port 1: Connection refused", line)
+
+    async def test_what_a_pipe_gets_is_not_folded(self) -> None:
+        """
+        Titles and cells are whole.
+        """
+        self.configure("localhost, sipx2.example.com:1")
+        out, _, _ = await self.run_verb("resolve")
+        self.assertIn("\nCalls: 0 records written, 0 may change\n", out)
+        self.assertEqual(sum("Connection refused" in line for line in out.splitlines()), 1)
+
+    async def test_programs_get_one_array(self) -> None:
+        """
+        Hosts, terminations, and the outcome of the pass at its end.
+        """
+        log_events(self.pair.own, calls.requested(LONG_AGO))
+        log_events(self.pair.other, calls.set_up(LONG_AGO + 3), calls.ended(LONG_AGO + 63))
+        out, err, status = await self.run_verb("resolve", "--json")
+        self.assertEqual((err, status), ("", 0))
+        own, other, code, outcome = json.loads(out)
+        self.assertEqual((own["host"], own["events"], own["missing"]), ("localhost", 1, None))
+        self.assertEqual((other["host"], other["events"]), (f"sipx2.example.com:{self.port}", 2))
+        self.assertTrue(other["read_to"].endswith("Z"))
+        self.assertEqual(code, {"termination": "C", "meaning": "completed", "calls": 1})
+        self.assertEqual(
+            outcome, {"complete": True, "written": 1, "open_calls": 0, "dead_letters": 0, "unresolved": 0}
+        )
+
+    async def test_what_the_pass_logs_is_on_standard_error(self) -> None:
+        """
+        A line for each event that cannot be used, for clocks, and for a host that was made anew.
+        """
+        log_events(
+            self.pair.own,
+            calls.requested(LONG_AGO),
+            calls.requested(LONG_AGO)._replace(event_type="?", event_seq=2),
+        )
+        log_events(self.pair.other, calls.set_up(LONG_AGO - 5), calls.ended(LONG_AGO + 63))
+        _, err, status = await self.run_verb("resolve")
+        self.assertEqual(status, 0)
+        lines = err.splitlines()
+        self.assertIn("sipxha: event 2 of localhost: event_type '?' is none of R S F T E", lines)
+        self.assertIn("sipxha: 1 events cannot be used; they are in resolver_dead_letters", lines)
+        self.assertEqual(sum("the clock of" in line for line in lines), 1)
+        self.assertEqual(len(lines), 3, err)
+        execute(self.pair.own, "TRUNCATE call_state_events RESTART IDENTITY")
+        log_events(self.pair.own, calls.requested(LONG_AGO + 100, call_id="another"))
+        _, err, _ = await self.run_verb("resolve")
+        self.assertEqual(err, "sipxha: localhost was restored or made anew: it is read from the start\n")
 
     async def test_nothing_to_read_is_a_failure(self) -> None:
         """

@@ -25,8 +25,8 @@ from sipxha.config.certificates import (
     sign,
     write_authority,
     write_node,
-    write_whole,
 )
+from sipxha.config.whole_file import write_whole
 
 NODE, DOMAIN = "sipx1.example.com", "example.com"
 
@@ -190,16 +190,6 @@ class FileTests(SynchronousTestCase):
             write_node(self.folder, node, self.authority)
         self.assertEqual((self.folder / "node.crt").read_bytes(), node.certificate_pem)
         self.assertEqual((self.folder / "node.key").read_bytes(), node.key_pem)
-
-    def test_a_file_that_cannot_be_written_leaves_the_old_one_and_no_rest(self) -> None:
-        """
-        Nobody ever reads a half.
-        """
-        path = self.folder / "node.key"
-        write_whole(path, b"old", 0o600)
-        self.assertRaises(TypeError, write_whole, path, None, 0o600)
-        self.assertEqual([entry.name for entry in self.folder.iterdir()], ["node.key"])
-        self.assertEqual(path.read_bytes(), b"old")
 
     def test_an_authority_that_is_none_is_refused(self) -> None:
         """

@@ -10,21 +10,31 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-from twisted.internet import reactor
+from cryptography import x509
+from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import DatagramProtocol
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.interfaces import IHandshakeListener, IOpenSSLClientConnectionCreator
+from twisted.internet.protocol import DatagramProtocol, Protocol
 from twisted.internet.task import deferLater
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.python.filepath import FilePath
 from twisted.trial.unittest import TestCase
+from zope.interface import implementer
 
 from sipxha.auth.identity import HEADER, sign
+from sipxha.config.certificates import make_node, read_authority, write_node
 from sipxha.config.init import Cluster, Server, make_cluster
 from sipxha.config.load import load
 from sipxha.config.users import add_user
+from sipxha.net.postgres_gate import SSL_REQUEST
+from sipxha.net.tls import MutualTls
 from sipxha.services.node import Node
 from sipxha.sip.message import Response
 from sipxha.sip.parser import parse_message
 from tests.support.pair import free_network
+
+reactor: Any = _reactor
 
 NAMES = ("sipx1.example.com", "sipx2.example.com")
 
@@ -73,9 +83,58 @@ class _Phone(DatagramProtocol):
             self.answer.callback(response)
 
 
-class NodeTests(TestCase):
+@implementer(ILogObserver)
+class _Lines:
     """
-    Tests for nodes as wholes.
+    What an operator would read.
+    """
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def __call__(self, event: LogEvent) -> None:
+        self.lines.append(formatEvent(event))
+
+
+@implementer(IHandshakeListener)
+class _Visitor(Protocol):
+    """
+    Asks a port who it is.
+    """
+
+    transport: Any
+
+    def __init__(self, options: IOpenSSLClientConnectionCreator, request: bytes) -> None:
+        self.certificate: Deferred[x509.Certificate] = Deferred()
+        self._options = options
+        self._request = request
+
+    def connectionMade(self) -> None:
+        """
+        Begin with TLS, or ask for it.
+        """
+        if self._request:
+            self.transport.write(self._request)
+        else:
+            self.transport.startTLS(self._options)
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        It may begin.
+        """
+        self.transport.startTLS(self._options)
+
+    def handshakeCompleted(self) -> None:
+        """
+        Take what was shown.
+        """
+        self.certificate.callback(self.transport.getPeerCertificate().to_cryptography())
+        self.transport.loseConnection()
+
+
+class NodeCase(TestCase):
+    """
+    A test with the folders of a pair.
     """
 
     def setUp(self) -> None:
@@ -91,6 +150,10 @@ class NodeTests(TestCase):
         self.folder = folder / "c"
         make_cluster(self.folder, Cluster("example.com", servers, embedded=False))
         self.calls = 0
+        log = _Lines()
+        self.lines = log.lines
+        globalLogPublisher.addObserver(log)
+        self.addCleanup(globalLogPublisher.removeObserver, log)
 
     def node(self, number: int, services: str) -> Node:
         """
@@ -132,7 +195,7 @@ class NodeTests(TestCase):
         self.calls += 1
         address = self.addresses[number]
         phone = _Phone()
-        listening = reactor.listenUDP(0, phone, interface="127.0.0.1")  # type: ignore[attr-defined]
+        listening = reactor.listenUDP(0, phone, interface="127.0.0.1")
         source = f"127.0.0.1:{listening.getHost().port}"
         lines = [
             f"{method} {uri} SIP/2.0",
@@ -159,6 +222,22 @@ class NodeTests(TestCase):
             "REGISTER", "sip:example.com", 5070, "Contact: <sip:200@10.9.9.9>", number=number
         )
         self.assertEqual(answer.status, 200)
+
+    async def call(self, target: str, port: int = 5080) -> int:
+        """
+        Send a request of a known user through a proxy of the first node.
+        """
+        secret = load(self.folder / NAMES[0] / "sipxha.xml").secret
+        number = self.calls + 1
+        proof = sign(secret, "200@example.com", f"call-{number}", f"t{number}", reactor.seconds())
+        answer = await self.send("OPTIONS", target, port, f"{HEADER}: {proof}")
+        return answer.status
+
+
+class NodeTests(NodeCase):
+    """
+    Tests for nodes as wholes.
+    """
 
     async def test_an_acknowledged_registration_outlives_the_node(self) -> None:
         """
@@ -230,17 +309,18 @@ class NodeTests(TestCase):
         )
         self.assertEqual(answer.status, 480)
 
-    async def test_users_change_while_a_node_runs(self) -> None:
+    async def test_a_node_that_misses_nothing_any_more_says_so(self) -> None:
         """
-        As soon as the files do, or when it is told to reload.
+        Once, when the last peer has come.
         """
-        node = self.node(0, REGISTRAR)
-        await self.start(node)
-        add_user(load(self.folder / NAMES[0] / "sipxha.xml").users, "201@example.com", "example.com", "x")
-        node.reload()
-        self.assertEqual(node.overview.status()["users"], 2)
-        answer = await self.send("OPTIONS", "sip:201@example.com", 5070)
-        self.assertEqual(answer.status, 480)
+        one, two = self.node(0, REPLICATED), self.node(1, REPLICATED)
+        await self.start(one)
+        self.assertTrue(one.overview.is_degraded)
+        self.assertNotIn("whole again", self.lines)
+        await self.start(two)
+        await self.until(lambda: "whole again" in self.lines)
+        self.assertFalse(one.overview.is_degraded)
+        self.assertEqual(self.lines.count("whole again"), 1)
 
     async def test_a_node_that_cannot_go_on_says_why_and_opens_no_port(self) -> None:
         """
@@ -274,3 +354,111 @@ class NodeTests(TestCase):
         node.startService()
         status = json.loads(json.dumps(node.overview.status()))
         self.assertEqual((status["node"], status["ready"]), (NAMES[0], False))
+
+
+class ReloadTests(NodeCase):
+    """
+    Tests for what a running node reads again when it is told to.
+    """
+
+    async def test_users_change_while_a_node_runs(self) -> None:
+        """
+        As soon as the files do, or when it is told to reload.
+        """
+        node = self.node(0, REGISTRAR)
+        await self.start(node)
+        add_user(load(self.folder / NAMES[0] / "sipxha.xml").users, "201@example.com", "example.com", "x")
+        node.reload()
+        self.assertEqual(node.overview.status()["users"], 2)
+        answer = await self.send("OPTIONS", "sip:201@example.com", 5070)
+        self.assertEqual(answer.status, 480)
+
+    async def test_rules_are_read_again(self) -> None:
+        """
+        Those of both proxies.
+        """
+        registrar = f"{self.addresses[0]}:5070"
+        forwarding = self.folder / NAMES[0] / "forwardingrules.xml"
+        text = forwarding.read_text().replace(f"rr.{NAMES[0]};transport=tcp", registrar)
+        forwarding.write_text(text)
+        node = self.node(0, REGISTRAR + PROXIES)
+        await self.start(node)
+        self.assertEqual(await self.call(f"sip:200@{registrar}"), 404)
+        self.assertEqual(await self.call("sip:200@example.com", 5060), 480)
+        self.forbid(registrar)
+        # Where nobody listens.
+        forwarding.write_text(text.replace(registrar, f"{self.addresses[0]}:9;transport=tcp"))
+        node.reload()
+        self.assertEqual(await self.call(f"sip:200@{registrar}"), 403)
+        self.assertEqual(await self.call("sip:200@example.com", 5060), 500)
+        for line in ("the forwarding rules were read", "the authorization rules were read"):
+            self.assertIn(line, self.lines)
+
+    async def test_wrong_rules_leave_the_old_ones(self) -> None:
+        """
+        A line says where they are wrong; what else changed is read.
+        """
+        node = self.node(0, REGISTRAR + PROXIES)
+        await self.start(node)
+        forwarding = self.folder / NAMES[0] / "forwardingrules.xml"
+        forwarding.write_text("<routes>\n")
+        self.forbid(f"{self.addresses[0]}:5070")
+        node.reload()
+        (line,) = [line for line in self.lines if "stay as they were" in line]
+        self.assertTrue(line.startswith(f"the forwarding rules stay as they were: {forwarding}:2: "), line)
+        self.assertEqual(await self.call(f"sip:200@{self.addresses[0]}:5070"), 403)
+
+    def forbid(self, host: str) -> None:
+        """
+        Let nobody call a host.
+        """
+        rules = self.folder / NAMES[0] / "authrules.xml"
+        rules.write_text(
+            '<mappings xmlns="http://www.sipfoundry.org/sipX/schema/xml/urlauth-00-00">'
+            f"<hostMatch><hostPattern>{host}</hostPattern><userMatch><userPattern>.</userPattern>"
+            "<permissionMatch><permission>NoAccess</permission></permissionMatch></userMatch></hostMatch>"
+            "</mappings>"
+        )
+
+    async def shown(self, port: int, request: bytes = b"") -> int:
+        """
+        The number of the certificate that a port of the first node shows.
+        """
+        tls = load(self.folder / NAMES[1] / "sipxha.xml").tls
+        assert tls is not None
+        visitor = _Visitor(MutualTls(tls).client(NAMES[0]), request)
+        await connectProtocol(TCP4ClientEndpoint(reactor, self.addresses[0], port), visitor)
+        return (await visitor.certificate).serial_number
+
+    async def test_certificates_are_read_again(self) -> None:
+        """
+        Where peers come in, and where the database is.
+        """
+        node = self.node(0, REPLICATED + PROXIES)
+        await self.start(node)
+        authority = read_authority(self.folder / "ca")
+        renewed = make_node(authority, NAMES[0], "example.com")
+        write_node(self.folder / NAMES[0] / "ssl", renewed, authority)
+        self.assertNotEqual(await self.shown(5077), renewed.certificate.serial_number)
+        node.reload()
+        self.assertIn("the certificates were read", self.lines)
+        self.assertEqual(await self.shown(5077), renewed.certificate.serial_number)
+        self.assertEqual(await self.shown(5433, SSL_REQUEST), renewed.certificate.serial_number)
+
+    async def test_wrong_certificates_leave_the_old_ones(self) -> None:
+        """
+        No peer would have a node with the certificate of another, or without one.
+        """
+        node = self.node(0, REPLICATED + PROXIES)
+        await self.start(node)
+        before = await self.shown(5077)
+        authority = read_authority(self.folder / "ca")
+        ssl = self.folder / NAMES[0] / "ssl"
+        write_node(ssl, make_node(authority, NAMES[1], "example.com"), authority)
+        node.reload()
+        (ssl / "node.key").unlink()
+        node.reload()
+        lines = [line for line in self.lines if line.startswith("the certificates stay as they were: ")]
+        self.assertIn(f"{ssl}/node.crt is for {NAMES[1]}, example.com, not for {NAMES[0]}", lines[0])
+        self.assertIn(f"{ssl}/node.key: No such file or directory", lines[1])
+        self.assertEqual(await self.shown(5077), before)

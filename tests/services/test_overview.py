@@ -14,6 +14,7 @@ from sipxha.config.load import load
 from sipxha.registry.binding import Binding
 from sipxha.registry.table import Registry
 from sipxha.services.overview import Overview
+from sipxha.sync.link import State
 
 NOW = 1_800_000_000.0
 
@@ -43,11 +44,11 @@ class FakeReplication:
     def __init__(self, *states: str) -> None:
         self._states = states
 
-    def peers(self) -> list[dict[str, Any]]:
+    def states(self) -> dict[str, State]:
         """
         The peers.
         """
-        return [{"name": f"peer{number}", "state": state} for number, state in enumerate(self._states, 1)]
+        return {f"peer{number}": State(state) for number, state in enumerate(self._states, 1)}
 
 
 class FakeTrouble:
@@ -117,7 +118,15 @@ class OverviewTests(SynchronousTestCase):
             self.overview.replication = cast(Any, FakeReplication(*states))
             status = self.overview.status()
             self.assertEqual((status["degraded"], status["trouble"]), (trouble is not None, trouble))
-            self.assertEqual(status["peers_reachable"], states.count("Reachable"))
+            self.assertEqual((status["peers"], status["peers_reachable"]), (2, states.count("Reachable")))
+
+    def test_a_peer_that_has_not_come_when_sip_opens_is_a_trouble(self) -> None:
+        """
+        Then the node serves without it.
+        """
+        self.overview.replication = cast(Any, FakeReplication("Reachable", "Uninitialized"))
+        self.overview.is_ready = True
+        self.assertEqual(self.overview.status()["trouble"], "peer2 is Uninitialized")
 
     def test_disk_and_database_are_troubles_too(self) -> None:
         """

@@ -1,0 +1,97 @@
+"""
+Makes the proxies that a node's configuration asks for: the names that are
+theirs, and the rules by which they go, which can be read again.
+
+Their ports and their life are the node's business, what they do is their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from sipxha.config import model
+from sipxha.config.rules import load_auth_rules, load_forwarding_rules
+from sipxha.routing.route import OwnNames
+from sipxha.services.auth_proxy import AuthProxy
+from sipxha.services.cluster import Cluster
+from sipxha.services.fork_proxy import ForkProxy
+from sipxha.sip.uri import Uri
+
+
+def make_fork_proxy(reactor: Any, config: model.Config, own: model.Proxy, cluster: Cluster) -> ForkProxy:
+    """
+    Make the forking proxy.
+
+    @param own: Its element of the configuration.
+
+    @raise RulesRefused: Its rules cannot be used.
+    """
+    domain, node = config.domain, config.node
+    return ForkProxy(
+        reactor,
+        cluster,
+        node.address,
+        _port(own.ports),
+        _own_names(node, own.ports, {domain.name, *domain.aliases}),
+        rules=load_forwarding_rules(own.forwarding_rules),
+        authproxy=Uri.parse(f"sip:ap.{node.name};lr"),
+        accept_strangers=own.strangers == "accept",
+        decline_ends_search=own.decline_ends_search,
+    )
+
+
+def read_forwarding_rules(proxy: ForkProxy, own: model.Proxy) -> None:
+    """
+    Let a forking proxy go by the rules that are there now.
+
+    @raise RulesRefused: They cannot be used, and the old ones stay.
+    """
+    proxy.rules = load_forwarding_rules(own.forwarding_rules)
+
+
+def make_auth_proxy(reactor: Any, config: model.Config, own: model.AuthProxy, cluster: Cluster) -> AuthProxy:
+    """
+    Make the authproxy.
+
+    @param own: Its element of the configuration.
+
+    @raise RulesRefused: Its rules cannot be used.
+    """
+    node = config.node
+    return AuthProxy(
+        reactor,
+        cluster,
+        node.address,
+        _port(own.ports),
+        # Ours steps in where another node's is away.
+        _own_names(
+            node, own.ports, {f"ap.{name}" for name in (node.name, *(peer.name for peer in config.peers()))}
+        ),
+        rules=load_auth_rules(own.auth_rules),
+    )
+
+
+def read_auth_rules(proxy: AuthProxy, own: model.AuthProxy) -> None:
+    """
+    Let an authproxy go by the rules that are there now.
+
+    @raise RulesRefused: They cannot be used, and the old ones stay.
+    """
+    proxy.rules = load_auth_rules(own.auth_rules)
+
+
+def _own_names(node: model.NodeName, ports: model.Ports, services: Collection[str]) -> OwnNames:
+    """
+    @param services: names that lead to a proxy by SRV, so without a port.
+    """
+    literal = f"[{node.address}]" if ":" in node.address else node.address
+    numbers = {port for port in (ports.udp, ports.tcp) if port is not None}
+    hosts = [(host, port) for host in (literal, node.name, *services) for port in numbers]
+    return OwnNames([*hosts, *((service, None) for service in services)])
+
+
+def _port(ports: model.Ports) -> int:
+    port = ports.udp or ports.tcp
+    assert port is not None
+    return port

@@ -1,0 +1,132 @@
+"""
+Tests for what is in etc/: that a node which was made by C{sipxha init} can be
+started by the unit and by the init script.
+"""
+
+from __future__ import annotations
+
+import getpass
+import re
+import shutil
+import subprocess
+import sys
+from configparser import ConfigParser
+from pathlib import Path
+from tempfile import mkdtemp
+
+from twisted.python.filepath import FilePath
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+ETC = Path(__file__).parent.parent / "etc"
+
+TWISTD = """\
+#!/bin/sh
+for option; do
+    case "$option" in
+        --pidfile=*) echo $$ > "${option#--pidfile=}" ;;
+        --logfile=*) echo "$@" > "${option#--logfile=}" ;;
+    esac
+done
+"""
+"""Writes where the real one would."""
+
+
+class UnitTests(SynchronousTestCase):
+    """
+    Tests for the systemd unit.
+    """
+
+    def setUp(self) -> None:
+        """
+        Read it.
+        """
+        self.path = ETC / "systemd" / "sipxha.service"
+        unit = ConfigParser(interpolation=None, strict=False)
+        unit.optionxform = str  # type: ignore[assignment,method-assign]
+        unit.read(self.path)
+        self.service = unit["Service"]
+
+    def test_a_node_can_write_its_data_where_init_puts_them(self) -> None:
+        """
+        Beside the configuration, in a folder that the unit would protect.
+        """
+        found = re.search(r"--config (\S+)", self.service["ExecStart"])
+        assert found is not None
+        self.assertEqual(self.service["ProtectSystem"], "full")
+        self.assertIn(str(Path(found[1]).parent), self.service["ReadWritePaths"].split())
+
+    def test_systemd_finds_no_fault_in_it(self) -> None:
+        """
+        Where there is systemd, and but for the program, which is not installed here.
+        """
+        analyze = shutil.which("systemd-analyze")
+        if analyze is None:
+            raise SkipTest("there is no systemd-analyze")
+        copy = Path(self.mktemp()) / "sipxha.service"
+        copy.parent.mkdir()
+        copy.write_text(self.path.read_text().replace("/opt/sipxha/bin/twistd", sys.executable))
+        verified = subprocess.run(
+            [analyze, "verify", copy.absolute()], check=False, capture_output=True, text=True
+        )
+        self.assertEqual((verified.returncode, verified.stdout + verified.stderr), (0, ""))
+
+
+class InitScriptTests(SynchronousTestCase):
+    """
+    Tests for the init script, with places of our own.
+    """
+
+    def setUp(self) -> None:
+        """
+        Install a program that only writes its files.
+        """
+        self.folder = Path(mkdtemp())
+        self.addCleanup(FilePath(str(self.folder)).remove)
+        twistd = self.folder / "twistd"
+        twistd.write_text(TWISTD)
+        twistd.chmod(0o755)
+        text = (ETC / "init.d" / "sipxha").read_text()
+        for name, value in (
+            ("BIN", self.folder),
+            ("RUNAS", getpass.getuser()),
+            ("LOGFILE", self.folder / "log" / "sipxha" / "sipxha.log"),
+            ("RUNDIR", self.folder / "run" / "sipxha"),
+        ):
+            text, count = re.subn(rf"(?m)^{name}=.*$", f"{name}={value}", text)
+            self.assertEqual(count, 1, name)
+        self.script = self.folder / "sipxha"
+        self.script.write_text(text)
+
+    def run_script(self, verb: str) -> tuple[int, str]:
+        """
+        Run it as a shell does; give its status and all that it says.
+        """
+        ran = subprocess.run(["/bin/sh", self.script, verb], check=False, capture_output=True, text=True)
+        return ran.returncode, ran.stdout + ran.stderr
+
+    def test_a_start_needs_no_folder_that_nobody_made(self) -> None:
+        """
+        Log and pid file have theirs, which others may not enter.
+        """
+        self.assertEqual(self.run_script("start"), (0, "sipxha is started\n"))
+        log = self.folder / "log" / "sipxha" / "sipxha.log"
+        self.assertIn("sipxha --config /etc/sipxha/sipxha.xml", log.read_text())
+        self.assertTrue((self.folder / "run" / "sipxha" / "sipxha.pid").exists())
+        self.assertEqual(log.parent.stat().st_mode & 0o777, 0o750)
+
+    def test_what_left_a_pid_file_is_dead(self) -> None:
+        """
+        Status 1 as LSB has it, 3 where there is none; and nothing is to be stopped.
+        """
+        self.assertEqual(self.run_script("status"), (3, "sipxha is not running\n"))
+        self.run_script("start")
+        self.assertEqual(self.run_script("status"), (1, "sipxha is dead\n"))
+        self.assertEqual(self.run_script("stop"), (0, "sipxha is not running\n"))
+
+    def test_anything_else_is_wrong_usage(self) -> None:
+        """
+        Status 2.
+        """
+        status, said = self.run_script("jump")
+        self.assertEqual(status, 2)
+        self.assertIn("usage:", said)
