@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 T ?= tests
 
-.PHONY: help demo run test interop soak bench simulate check lint format types layers clean
+.PHONY: help demo run test interop soak fuzz bench check lint format types layers clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,7 +27,11 @@ interop: $(VENV)/ready ## clients that we did not write: sipp and sipsak
 	$(BIN)/python -m tools.interop
 
 soak: $(VENV)/ready ## long runs: the simulator for ten minutes
-	$(BIN)/python -m tests.simulation.run --minutes $${MINUTES:-10}
+	MINUTES=$(or $(MINUTES),10) $(BIN)/python -m tests.simulation.run
+
+fuzz: $(VENV)/ready ## coverage-guided fuzzing of what strangers send (SECONDS=60)
+	$(BIN)/python -m pip install --quiet 'atheris>=2.3'
+	$(BIN)/python -m fuzz.run --seconds $(or $(SECONDS),60)
 
 bench: $(VENV)/ready ## the benchmarks (BENCH=parse for one)
 	$(BIN)/python -m tools.run_bench $(BENCH)
@@ -43,7 +47,7 @@ format: $(VENV)/ready ## put the code into shape
 	$(BIN)/ruff format .
 
 types: $(VENV)/ready ## mypy --strict
-	$(BIN)/mypy sipxha tests tools bench
+	$(BIN)/mypy sipxha tests tools bench fuzz
 
 layers: $(VENV)/ready ## arrows point down
 	$(BIN)/lint-imports

@@ -25,8 +25,9 @@ from sipxha.net.branch import Branch, IBranchObserver
 from sipxha.net.driver import Driver
 from sipxha.net.transports import Transports
 from sipxha.sip import ids
+from sipxha.sip.check import check
 from sipxha.sip.hop import Flow, Hop
-from sipxha.sip.message import MalformedMessage, Message, Request, Response, check, response_to
+from sipxha.sip.message import MalformedMessage, Message, Request, Response, response_to
 from sipxha.transaction import vocabulary
 from sipxha.transaction.key import client_key
 from sipxha.transaction.layer import TransactionLayer

@@ -8,8 +8,10 @@ SIP messages and header values: syntax only, bytes in and bytes out.
     - params: an ordered C{;name=value} list
     - uri, address, via, cseq, auth_fields: one kind of value each
     - fields: the header lines of a message, as they came
-    - message: requests and responses, their answers, and what every element
-      must refuse
+    - message: requests and responses, and their answers
+    - outline: the parts that every element needs of every message, in one go
+    - check: what every element must refuse
+    - limits: how much one message may be
     - parser: a datagram becomes a message
     - framing: a byte stream becomes messages
     - status, ids: reason phrases; branches, tags and Call-IDs from a mint

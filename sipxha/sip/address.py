@@ -20,6 +20,9 @@ _NAME_ADDR = re.compile(
     rf"[ \t]*+({QUOTED}|[^\x00-\x08\x0a-\x1f\x7f\"<>,;\\]*+)[ \t]*+<([^\x00-\x20\x7f\"<>]++)>(.*)", re.DOTALL
 )
 
+_name_addr = _NAME_ADDR.fullmatch
+_new = tuple.__new__
+
 
 class Address(NamedTuple):
     """
@@ -46,10 +49,12 @@ class Address(NamedTuple):
 
         @raise MalformedField: If this is not one.
         """
-        match = _NAME_ADDR.fullmatch(text)
+        match = _name_addr(text)
         if match is not None:
             display, uri, params = match.groups()
-            return cls(display.strip(" \t"), Uri.parse(uri), Params.parse(params) if params else NONE, text)
+            listed = Params.parse(params) if params else NONE
+            # Past the constructor of a named tuple, which is slow.
+            return _new(cls, (display.strip(" \t"), Uri.parse(uri), listed, text))
         uri, semicolon, params = text.partition(";")
         uri = uri.strip(" \t")
         if "?" in uri or "," in uri:

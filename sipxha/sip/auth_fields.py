@@ -14,7 +14,12 @@ from typing import NamedTuple
 from sipxha.sip.grammar import QUOTED, TOKEN, MalformedField, UnsafeValue, is_token, quote, unquote
 
 _SCHEME = re.compile(rf"[ \t]*+({TOKEN}++)[ \t]++")
-_PARAM = re.compile(rf"[ \t]*+({TOKEN}++)[ \t]*+=[ \t]*+({QUOTED}|[^\x00-\x20\x7f,\"]++)[ \t]*+(?:,|$)")
+# The last group takes all that is left where no parameter stands.
+_PARAM = re.compile(
+    rf"[ \t]*+({TOKEN}++)[ \t]*+=[ \t]*+(?:({QUOTED})|([^\x00-\x20\x7f,\"]++))[ \t]*+(?:,|\Z)|(.++)",
+    re.DOTALL,
+)
+_all_params = _PARAM.findall
 
 # RFC 7616 sections 3.3 and 3.4: values that are sent without quotes.
 _BARE_IN_CHALLENGE = frozenset({"algorithm", "stale", "charset", "userhash"})
@@ -25,16 +30,12 @@ def _parse(text: str) -> tuple[str, dict[str, str]]:
     match = _SCHEME.match(text)
     if match is None:
         raise MalformedField("credentials", text)
-    params: dict[str, str] = {}
-    position = match.end()
-    length = len(text)
-    while position < length:
-        found = _PARAM.match(text, position)
-        if found is None or found[1].lower() in params:
-            raise MalformedField("credentials", text)
-        params[found[1].lower()] = unquote(found[2])
-        position = found.end()
-    if not params:
+    items = _all_params(text, match.end())
+    if "\\" in text:
+        params = {name.lower(): unquote(quoted) or bare for name, quoted, bare, _ in items}
+    else:
+        params = {name.lower(): quoted[1:-1] or bare for name, quoted, bare, _ in items}
+    if not items or items[-1][3] or len(params) < len(items):
         raise MalformedField("credentials", text)
     return match[1], params
 

@@ -33,10 +33,13 @@ class CSeq(NamedTuple):
         @raise MalformedField: If this is not one, or its number is too great.
         """
         match = _CSEQ.fullmatch(text)
-        # int() of thousands of digits is slow, hence the look at the length.
-        if match is None or len(match[1].lstrip("0")) > 10 or int(match[1]) > MAX_NUMBER:
+        if match is None:
             raise MalformedField("cseq", text)
-        return cls(int(match[1]), match[2])
+        digits, method = match.groups()
+        # int() of thousands of digits is slow, hence the look at the length.
+        if len(digits) > 9 and (len(digits.lstrip("0")) > 10 or int(digits) > MAX_NUMBER):
+            raise MalformedField("cseq", text)
+        return cls(int(digits), method)
 
     def __str__(self) -> str:
         return f"{self.number} {self.method}"

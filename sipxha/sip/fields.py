@@ -7,11 +7,22 @@ know what any value means.  RFC 3261 section 7.3.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from sipxha.sip.grammar import UnsafeValue, cut_list, split_list, unfold
 from sipxha.sip.names import UNSPLIT, printed
+
+_READ_FROM = {
+    "via": ("top via", "outline"),
+    "from": ("outline",),
+    "to": ("outline",),
+    "call-id": ("outline",),
+    "cseq": ("outline",),
+    "max-forwards": ("outline",),
+    "contact": ("star contact",),
+}
+"""What else is kept of a field, beside its values."""
 
 
 class Fields:
@@ -22,7 +33,7 @@ class Fields:
     same fields.  A line that nobody changed leaves byte for byte.
     """
 
-    __slots__ = ("_keys", "_lines", "_measured", "_typed")
+    __slots__ = ("_keys", "_lines", "_measured", "_typed", "_written")
 
     _keys: list[str]
     # The canonical names, in step with the lines.
@@ -32,14 +43,19 @@ class Fields:
     # What was read from the lines; only immutable values, for copies share them.
     _measured: bool
     # Whether Content-Length is known to be there and right.
+    _written: bytes | None
+    # What was printed last, unless something has changed since.
 
     def __init__(self, fields: Iterable[tuple[str, str]] = ()) -> None:
         self._keys = []
         self._lines = []
         self._typed = {}
         self._measured = False
+        self._written = None
         for name, value in fields:
-            self._append(name, value)
+            key, spelling = printed(name)
+            self._keys.append(key)
+            self._lines.append(field_line(spelling, value))
 
     def has(self, name: str) -> bool:
         """
@@ -64,6 +80,11 @@ class Fields:
         """
         The values of all rows, unfolded and stripped.
         """
+        keys = self._keys
+        if name not in keys:
+            return []
+        if keys.count(name) == 1:
+            return [_value(self._lines[keys.index(name)])]
         return [_value(line) for key, line in zip(self._keys, self._lines, strict=True) if key == name]
 
     def values(self, name: str) -> list[str]:
@@ -72,7 +93,7 @@ class Fields:
         credentials are never taken apart (7.3.1).
         """
         rows = self.rows(name)
-        if name in UNSPLIT:
+        if name in UNSPLIT or (len(rows) == 1 and rows[0] and "," not in rows[0]):
             return rows
         return [value for row in rows if row for value in split_list(name, row)]
 
@@ -99,9 +120,14 @@ class Fields:
         Add a row after the last one of its name, or else at the end.
         """
         key, spelling = printed(name)
+        line = field_line(spelling, value)
         keys = self._keys
-        index = len(keys) - keys[::-1].index(key) if key in keys else len(keys)
-        self._insert(index, key, field_line(spelling, value))
+        if key in keys:
+            self._insert(len(keys) - keys[::-1].index(key), key, line)
+        else:
+            keys.append(key)
+            self._lines.append(line)
+            self._changed(key)
 
     def prepend(self, name: str, value: str) -> None:
         """
@@ -152,26 +178,6 @@ class Fields:
         )
         self._changed(name)
 
-    def extend_first(self, name: str, text: str) -> None:
-        """
-        Put text behind the first row, which else stays byte for byte; there
-        must be one.
-        """
-        index = self._keys.index(name)
-        self._lines[index] = self._lines[index].rstrip(" \t\r\n") + safe(name, text)
-        self._changed(name)
-
-    def append_rows(self, names: Collection[str], other: Fields) -> None:
-        """
-        Add at the end the rows of these names that another message has, in
-        its order and byte for byte.
-        """
-        for key, line in zip(other._keys, other._lines, strict=True):
-            if key in names:
-                self._keys.append(key)
-                self._lines.append(line)
-                self._changed(key)
-
     def _cut(self, index: int) -> tuple[str, str, str | None]:
         line = self._lines[index]
         colon = line.index(":")
@@ -188,20 +194,17 @@ class Fields:
 
     def _changed(self, name: str) -> None:
         typed = self._typed
-        typed.pop(name, None)
-        if name == "via":
-            typed.pop("top via", None)
-        elif name == "content-length":
+        self._written = None
+        if name == "content-length":
             self._measured = False
-
-    def _append(self, name: str, value: str) -> None:
-        key, spelling = printed(name)
-        self._keys.append(key)
-        self._lines.append(field_line(spelling, value))
+        elif typed:
+            typed.pop(name, None)
+            for kept in _READ_FROM.get(name, ()):
+                typed.pop(kept, None)
 
 
 def _value(line: str) -> str:
-    value = line[line.index(":") + 1 :].strip(" \t\r\n")
+    value = line.partition(":")[2].strip(" \t\r\n")
     return unfold(value) if "\n" in value else value
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from sipxha.sip.limits import DEFAULT, Limits
 from sipxha.sip.message import MalformedMessage, Message
-from sipxha.sip.parser import MAX_HEAD, MAX_MESSAGE, answerable, content_length, parse_head, partial_request
+from sipxha.sip.parser import answerable, content_length, parse_head, partial_request
 
 
 class KeepAlive(NamedTuple):
@@ -28,7 +29,7 @@ class StreamFramer:
     that message is answered.
     """
 
-    __slots__ = ("_buffer", "_limit", "_message", "_missing", "_searched", "closed", "overflowed")
+    __slots__ = ("_buffer", "_limits", "_message", "_missing", "_searched", "closed", "overflowed")
 
     closed: bool
     """Whether the rest of the stream is lost."""
@@ -36,9 +37,9 @@ class StreamFramer:
     overflowed: bool
     """Whether that is because a message was over the limit."""
 
-    def __init__(self, limit: int = MAX_MESSAGE) -> None:
+    def __init__(self, limits: Limits = DEFAULT) -> None:
         self._buffer = bytearray()
-        self._limit = limit
+        self._limits = limits
         self._message: Message | None = None
         self._missing = 0
         self._searched = 0
@@ -86,8 +87,10 @@ class StreamFramer:
             end = buffer.find(b"\r\n\r\n", self._searched)
             if end < 0:
                 self._searched = max(0, len(buffer) - 3)
-                if len(buffer) > min(MAX_HEAD, self._limit) + 3:
-                    raise MalformedMessage(513, "Header Too Large", partial_request(bytes(buffer)))
+                if len(buffer) > min(self._limits.head, self._limits.message) + 3:
+                    raise MalformedMessage(
+                        513, "Header Too Large", partial_request(bytes(buffer), self._limits)
+                    )
                 return None
             self._searched = 0
             self._begin(bytes(buffer[:end]))
@@ -102,11 +105,11 @@ class StreamFramer:
         return message
 
     def _begin(self, head: bytes) -> None:
-        message = parse_head(head)
+        message = parse_head(head, self._limits)
         length = content_length(message)
         if length is None:
             raise MalformedMessage(400, "Missing Content-Length", answerable(message))
-        if len(head) + 4 + length > self._limit:
+        if len(head) + 4 + length > self._limits.message:
             raise MalformedMessage(513, "Message Too Large", answerable(message))
         self._message = message
         self._missing = length

@@ -9,19 +9,18 @@ that matching takes time linear in the length of what was received.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
+from ipaddress import IPv6Address
 
 from sipxha.errors import LocalError, RemoteError
 
 TOKEN = r"[!%'*+\-.0-9A-Z_`a-z~]"  # noqa: S105  (the grammar's word, not a secret)
 """One character of RFC 3261's C{token}, as a regular expression."""
 
-QUOTED = r'"(?:[^"\\]|\\.)*+"'
+QUOTED = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 """RFC 3261's C{quoted-string}, as a regular expression."""
 
 is_token = re.compile(TOKEN + "+").fullmatch
-
-MAX_VALUES = 32
-"""The most values of Via, Contact, Route or Record-Route in one message."""
 
 _ELEMENT = re.compile(rf'(?:[^",<]++|{QUOTED}|<[^>]*+>)*+', re.DOTALL)
 _PAIR = re.compile(r"\\(.)", re.DOTALL)
@@ -91,6 +90,22 @@ def split_list(name: str, text: str) -> list[str]:
         element, start = cut_list(name, text, start)
         elements.append(element)
     return elements
+
+
+@lru_cache(maxsize=1024)
+def ipv6_address(reference: str) -> IPv6Address | None:
+    """
+    The address in an C{IPv6reference}, brackets and all; L{None} if that is
+    none.
+
+    A third colon before an embedded IPv4 address is forgiven, for the grammar
+    of RFC 3261 asked for it (RFC 5118 section 4.10).
+    """
+    text = reference[1:-1]
+    try:
+        return IPv6Address(text.replace(":::", "::") if "." in text else text)
+    except ValueError:
+        return None
 
 
 def quote(text: str) -> str:

@@ -18,9 +18,9 @@ from sipxha.errors import RemoteError
 from sipxha.sip.address import Address
 from sipxha.sip.cseq import CSeq
 from sipxha.sip.fields import Fields, safe
-from sipxha.sip.grammar import MAX_VALUES, MalformedField, UnsafeValue, cut_list, is_token
-from sipxha.sip.ids import MAGIC_COOKIE
-from sipxha.sip.names import SINGLE, printed
+from sipxha.sip.grammar import MalformedField, UnsafeValue, cut_list, is_token
+from sipxha.sip.limits import DEFAULT, Limits
+from sipxha.sip.outline import USUAL_IDENTIFIER, USUAL_PARAMS, Outline, usual_outline
 from sipxha.sip.status import REASONS
 from sipxha.sip.uri import Uri
 from sipxha.sip.via import Via
@@ -28,9 +28,6 @@ from sipxha.sip.via import Via
 _METHODS = "ACK BYE CANCEL INFO INVITE MESSAGE NOTIFY OPTIONS PRACK PUBLISH REFER REGISTER SUBSCRIBE UPDATE"
 METHODS = frozenset(_METHODS.split())
 """The methods of RFC 3261 and its extensions; proxies pass others too."""
-
-MAX_ID = 256
-"""The most characters of a Call-ID, a tag or a branch."""
 
 DEFAULT_EXPIRES = 3600
 """What an Expires that cannot be read is taken for (10.2.1.1, 20.19)."""
@@ -58,19 +55,25 @@ class Message(Fields):
     What requests and responses have in common.
     """
 
-    __slots__ = ("_body",)
+    __slots__ = ("_body", "limits")
+
+    limits: Limits
+    """Those that it was read under."""
 
     _body: bytes
 
     def __init__(self, fields: Iterable[tuple[str, str]], body: bytes) -> None:
         super().__init__(fields)
+        self.limits = DEFAULT
         self._body = body
 
-    def _take_lines(self, keys: list[str], lines: list[str]) -> None:
+    def _take_lines(self, keys: list[str], lines: list[str], limits: Limits) -> None:
         self._keys = keys
         self._lines = lines
         self._typed = {}
         self._measured = False
+        self._written = None
+        self.limits = limits
         self._body = b""
 
     def take_body(self, body: bytes, measured: bool) -> None:
@@ -84,6 +87,49 @@ class Message(Fields):
 
     def _start(self) -> str:
         raise NotImplementedError
+
+    def _target(self) -> str:
+        return ""
+
+    @property
+    def outline(self) -> Outline:
+        """
+        What tells this message from others.
+
+        @raise MalformedField: A field that it takes cannot be read.
+        """
+        held: Outline | None = self._typed.get("outline")
+        if held is None:
+            held = self.usual_outline()
+            if held is None:
+                held = self._typed["outline"] = self._outline_by_field()
+        return held
+
+    def usual_outline(self) -> Outline | None:
+        """
+        The L{outline} of a message that
+        L{check<sipxha.sip.check.check>} needs to look at no further, except
+        for its method; L{None} if it is not written as most are.
+        """
+        limits = self.limits
+        if limits.identifier < USUAL_IDENTIFIER or limits.uri_params < USUAL_PARAMS:
+            return None
+        outline = usual_outline(self._target(), self._keys, self._lines)
+        if outline is not None:
+            self._typed["outline"] = outline
+        return outline
+
+    def _outline_by_field(self) -> Outline:
+        via, cseq = self.via, self.cseq
+        return Outline(
+            via.host.lower(),
+            via.sent_by,
+            via.branch or "",
+            self.from_.tag,
+            self.to.tag,
+            cseq.number,
+            cseq.method,
+        )
 
     @property
     def via(self) -> Via:
@@ -115,7 +161,7 @@ class Message(Fields):
         """
         held: Address | None = self._typed.get("from")
         if held is None:
-            held = self._typed["from"] = _read("from", self.get("from"), Address.parse)
+            held = self._typed["from"] = _read("from", self.get("from"), self._address)
         return held
 
     @property
@@ -125,7 +171,7 @@ class Message(Fields):
         """
         held: Address | None = self._typed.get("to")
         if held is None:
-            held = self._typed["to"] = _read("to", self.get("to"), Address.parse)
+            held = self._typed["to"] = _read("to", self.get("to"), self._address)
         return held
 
     @property
@@ -136,8 +182,10 @@ class Message(Fields):
         held: str | None = self._typed.get("call-id")
         if held is None:
             held = self.get("call-id")
-            if not held or len(held) > MAX_ID or not (held.isascii() and held.isprintable()) or " " in held:
+            if not held or not (held.isascii() and held.isprintable()) or " " in held:
                 raise MalformedField("call-id", held or "")
+            if len(held) > self.limits.identifier:
+                raise MalformedField("call-id", held)
             self._typed["call-id"] = held
         return held
 
@@ -148,7 +196,12 @@ class Message(Fields):
         """
         held: CSeq | None = self._typed.get("cseq")
         if held is None:
-            held = self._typed["cseq"] = _read("cseq", self.get("cseq"), CSeq.parse)
+            outline: Outline | None = self._typed.get("outline")
+            if outline is None:
+                held = _read("cseq", self.get("cseq"), CSeq.parse)
+            else:
+                held = CSeq(outline.number, outline.method)
+            self._typed["cseq"] = held
         return held
 
     @property
@@ -158,7 +211,7 @@ class Message(Fields):
         """
         held: tuple[Address, ...] | None = self._typed.get("contact")
         if held is None:
-            held = self._read_all("contact", Address.parse, "*")
+            held = self._read_all("contact", self._address, "*")
         return list(held)
 
     @property
@@ -166,8 +219,12 @@ class Message(Fields):
         """
         Whether a Contact is C{*}; others beside it are in L{contacts}.
         """
-        rows = self.rows("contact")
-        return "*" in rows or (any("*" in row for row in rows) and "*" in self.values("contact"))
+        held: bool | None = self._typed.get("star contact")
+        if held is None:
+            rows = self.rows("contact")
+            held = "*" in rows or ("*" in "".join(rows) and "*" in self.values("contact"))
+            self._typed["star contact"] = held
+        return held
 
     @property
     def routes(self) -> list[Address]:
@@ -176,7 +233,7 @@ class Message(Fields):
         """
         held: tuple[Address, ...] | None = self._typed.get("route")
         if held is None:
-            held = self._read_all("route", Address.parse)
+            held = self._read_all("route", self._address)
         return list(held)
 
     @property
@@ -186,7 +243,7 @@ class Message(Fields):
         """
         held: tuple[Address, ...] | None = self._typed.get("record-route")
         if held is None:
-            held = self._read_all("record-route", Address.parse)
+            held = self._read_all("record-route", self._address)
         return list(held)
 
     @property
@@ -225,31 +282,47 @@ class Message(Fields):
     def body(self, body: bytes) -> None:
         self._body = body
         self._measured = False
+        self._written = None
+
+    def _address(self, text: str) -> Address:
+        address = Address.parse(text)
+        if len(address.uri.params) > self.limits.uri_params:
+            raise MalformedField("address", text)
+        return address
 
     def _read_all(self, name: str, parse: Any, skip: str = "") -> tuple[Any, ...]:
         values = self.values(name)
-        if len(values) > MAX_VALUES:
+        if len(values) > self.limits.values:
             raise MalformedField(name, f"{len(values)} values")
-        held = self._typed[name] = tuple([_read(name, value, parse) for value in values if value != skip])
+        try:
+            held = self._typed[name] = tuple([parse(value) for value in values if value != skip])
+        except MalformedField as found:
+            raise MalformedField(name, found.value) from found
         return held
 
     def encode(self) -> bytes:
         """
         The message as bytes, with a Content-Length that is right.
         """
+        written = self._written
+        if written is not None:
+            return written
         if not self._measured:
             length = self.get("content-length")
             if length is None or _number(length) != len(self._body) or self.count("content-length") > 1:
                 self.set("content-length", str(len(self._body)))
             self._measured = True
         head = f"{self._start()}\r\n{_CRLF.join(self._lines)}\r\n\r\n"
-        return head.encode("utf-8", "surrogateescape") + self._body
+        written = self._written = head.encode("utf-8", "surrogateescape") + self._body
+        return written
 
     def _copy_to(self, copy: Self) -> Self:
         copy._keys = self._keys[:]
         copy._lines = self._lines[:]
         copy._typed = self._typed.copy()
         copy._measured = self._measured
+        copy._written = self._written
+        copy.limits = self.limits
         copy._body = self._body
         return copy
 
@@ -271,7 +344,9 @@ class Request(Message):
         self.uri = uri
 
     @classmethod
-    def of_lines(cls, method: str, uri: str, keys: list[str], lines: list[str]) -> Request:
+    def of_lines(
+        cls, method: str, uri: str, keys: list[str], lines: list[str], limits: Limits = DEFAULT
+    ) -> Request:
         """
         Wrap what the parser has already looked at.
 
@@ -279,7 +354,7 @@ class Request(Message):
         @param lines: Header lines without their last CRLF; kept, not copied.
         """
         request = cls.__new__(cls)
-        request._take_lines(keys, lines)
+        request._take_lines(keys, lines, limits)
         request._method = method
         request._uri = uri
         return request
@@ -303,7 +378,9 @@ class Request(Message):
         if not uri or not uri.isprintable() or " " in uri:
             raise UnsafeValue("request-uri", uri)
         self._uri = uri
+        self._written = None
         self._typed.pop("request-uri", None)
+        self._typed.pop("outline", None)
 
     @property
     def request_uri(self) -> Uri:
@@ -312,7 +389,10 @@ class Request(Message):
         """
         held: Uri | None = self._typed.get("request-uri")
         if held is None:
-            held = self._typed["request-uri"] = _read("request-uri", self._uri, Uri.parse)
+            held = _read("request-uri", self._uri, Uri.parse)
+            if len(held.params) > self.limits.uri_params:
+                raise MalformedField("request-uri", self._uri)
+            self._typed["request-uri"] = held
         return held
 
     def copy(self) -> Request:
@@ -326,6 +406,9 @@ class Request(Message):
 
     def _start(self) -> str:
         return f"{self._method} {self._uri} SIP/2.0"
+
+    def _target(self) -> str:
+        return self._uri
 
     def __repr__(self) -> str:
         return f"<Request {self._method} {self._uri} {self.get('call-id')}>"
@@ -348,12 +431,14 @@ class Response(Message):
         self._reason = safe("reason", reason)
 
     @classmethod
-    def of_lines(cls, status: int, reason: str, keys: list[str], lines: list[str]) -> Response:
+    def of_lines(
+        cls, status: int, reason: str, keys: list[str], lines: list[str], limits: Limits = DEFAULT
+    ) -> Response:
         """
         Wrap what the parser has already looked at, as L{Request.of_lines}.
         """
         response = cls.__new__(cls)
-        response._take_lines(keys, lines)
+        response._take_lines(keys, lines, limits)
         response._status = status
         response._reason = reason
         return response
@@ -408,73 +493,42 @@ def response_to(
     @param to_tag: Put on a To that has none, except in a 100.
     @param fields: What else the answer says.
     """
-    response = Response(status, REASONS.get(status, "") if reason is None else reason)
-    response.append_rows(_COPIED if status != 100 else _COPIED_TO_100, request)
-    if to_tag is not None and status != 100 and _lacks_tag(request):
-        response.extend_first("to", f";tag={to_tag}")
+    phrase = REASONS.get(status) if reason is None else None
+    if phrase is None:
+        # Not one of our own: the constructor looks at both.
+        phrase = Response(status, reason or "").reason
+    copied = _COPIED
+    tail = ""
+    if status == 100:
+        copied = _COPIED_TO_100
+    elif to_tag is not None and _lacks_tag(request):
+        tail = safe("to", f";tag={to_tag}")
+    keys, lines = [], []
+    for key, line in zip(request._keys, request._lines, strict=True):
+        if key in copied:
+            if tail and key == "to":
+                # The row else stays byte for byte.
+                line = line.rstrip(" \t\r\n") + tail
+                tail = ""
+            keys.append(key)
+            lines.append(line)
+    response = Response.of_lines(status, phrase, keys, lines)
     for name, value in fields:
         response.add(name, value)
     return response
 
 
 def _lacks_tag(request: Request) -> bool:
+    outline = request._typed.get("outline")
     try:
-        return request.to.tag is None
+        return (request.to.tag if outline is None else outline.to_tag) is None
     except MalformedField:
         # A To that nobody can read goes back as it came.
         return False
 
 
-def check(message: Message) -> None:
-    """
-    Refuse what no element may handle, proxy or not (8.1.1, 8.2.2, 16.3).
-
-    Looks at what every element needs: the top Via, From, To, Call-ID, CSeq,
-    Max-Forwards and the Request-URI.  Everything else is for those who use
-    it.  A refused response is to be dropped.
-
-    @raise MalformedMessage: With the status to answer a request with.
-    """
-    request = message if isinstance(message, Request) else None
-    try:
-        branch = message.via.branch
-    except MalformedField as found:
-        raise MalformedMessage(400, "Bad Via") from found
-    if branch is not None and (branch in ("", MAGIC_COOKIE) or len(branch) > MAX_ID):
-        raise MalformedMessage(400, "Bad Via Branch", request)
-    for name in SINGLE:
-        if message.count(name) > 1:
-            raise MalformedMessage(400, f"Repeated {printed(name)[1]}", request)
-    try:
-        sender, recipient = message.from_.tag, message.to.tag
-        if sender is not None and not 0 < len(sender) <= MAX_ID:
-            raise MalformedField("from", sender)
-        if recipient is not None and not 0 < len(recipient) <= MAX_ID:
-            raise MalformedField("to", recipient)
-        message.call_id  # noqa: B018  (reading is the check)
-        cseq = message.cseq
-        message.max_forwards  # noqa: B018
-        if request is not None:
-            uri = request.request_uri
-    except MalformedField as found:
-        spelling = "Request-URI" if found.name == "request-uri" else printed(found.name)[1]
-        missing = found.name != "request-uri" and not message.has(found.name)
-        raise MalformedMessage(400, f"{'Missing' if missing else 'Bad'} {spelling}", request) from found
-    if request is None:
-        return
-    if cseq.method != request.method:
-        raise MalformedMessage(
-            400 if request.method in METHODS else 501, "CSeq Does Not Match Method", request
-        )
-    if not uri.host:
-        raise MalformedMessage(416, REASONS[416], request)
-    if uri.headers:
-        # They would have to become header fields of somebody else's making.
-        raise MalformedMessage(400, "Headers In Request-URI", request)
-
-
 def _number(text: str) -> int | None:
-    digits = text.lstrip("0") or text[-1:]
+    digits = text if len(text) < 10 else text.lstrip("0") or "0"
     return int(digits) if len(digits) <= 10 and digits.isdecimal() and digits.isascii() else None
 
 

@@ -17,9 +17,13 @@ from sipxha.sip.grammar import MalformedField, UnsafeValue, unquote
 # anew.  The last group takes all that is left where no parameter stands.
 _PARAM = re.compile(
     r"([ \t]*+;[ \t]*+([!$%&'*+\-./0-9:A-Z\[\]_`a-z~]++)"
-    r"(?:[ \t]*+=[ \t]*+(\"(?:[^\"\\\x00]|\\[^\x00])*+\"|[^\x00-\x20\x7f;,\"<>]*+))?)|(.++)",
+    r"(?:[ \t]*+=[ \t]*+(\"[^\"\\\x00]*+(?:\\[^\x00][^\"\\\x00]*+)*+\"|[^\x00-\x20\x7f;,\"<>]*+))?)|(.++)",
     re.DOTALL,
 )
+
+_all_params = _PARAM.findall
+
+_empty = object.__new__
 
 _Item = tuple[str, str, str, str]
 # (the text from the semicolon on, name, value or "", nothing)
@@ -47,13 +51,14 @@ class Params:
 
         @raise MalformedField: If anything else stands there.
         """
-        text = text.rstrip(" \t")
-        if not text:
-            return NONE
-        items = _PARAM.findall(text)
+        if not text or text[-1] in " \t":
+            text = text.rstrip(" \t")
+            if not text:
+                return NONE
+        items = _all_params(text)
         if items[-1][3]:
             raise MalformedField("parameters", text)
-        params = cls()
+        params = _empty(cls)
         params._items = items
         return params
 

@@ -12,24 +12,18 @@ import re
 from typing import cast
 
 from sipxha.sip.grammar import MalformedField, is_token
+from sipxha.sip.limits import DEFAULT, Limits
 from sipxha.sip.message import METHODS, MalformedMessage, Message, Request, Response
 from sipxha.sip.names import CANONICAL, canonical
 
-MAX_MESSAGE = 65536
-"""The most bytes of one message."""
-
-MAX_HEAD = 32768
-"""The most bytes of a start line and its header fields."""
-
-MAX_FIELDS = 128
-"""The most header fields of one message."""
-
-_known = CANONICAL.get
+# Each method once: a message is let go sooner than its transaction, which
+# remembers the method.
+_method = {method: method for method in METHODS}.get
 
 _OTHER_VERSION = re.compile(r"SIP/[0-9]+\.[0-9]+", re.IGNORECASE)
 
 
-def parse_message(data: bytes) -> Message:
+def parse_message(data: bytes, limits: Limits = DEFAULT) -> Message:
     """
     Read one datagram.
 
@@ -42,10 +36,10 @@ def parse_message(data: bytes) -> Message:
         data = data.lstrip(b"\r\n")
     end = data.find(b"\r\n\r\n")
     if end < 0:
-        raise MalformedMessage(400, "No End Of Header", partial_request(data))
-    if len(data) > MAX_MESSAGE:
-        raise MalformedMessage(513, "Message Too Large", partial_request(data[:end]))
-    message = parse_head(data[:end])
+        raise MalformedMessage(400, "No End Of Header", partial_request(data, limits))
+    if len(data) > limits.message:
+        raise MalformedMessage(513, "Message Too Large", partial_request(data[:end], limits))
+    message = parse_head(data[:end], limits)
     length = content_length(message)
     body = data[end + 4 :]
     if length is not None:
@@ -57,53 +51,53 @@ def parse_message(data: bytes) -> Message:
     return message
 
 
-def parse_head(head: bytes) -> Message:
+def parse_head(head: bytes, limits: Limits = DEFAULT) -> Message:
     """
     Read a start line and header fields, without the blank line after them.
 
     @return: A message without a body yet.
     @raise MalformedMessage: If this is no message.
     """
-    if len(head) > MAX_HEAD:
-        raise MalformedMessage(513, "Header Too Large", partial_request(head))
+    if len(head) > limits.head:
+        raise MalformedMessage(513, "Header Too Large", partial_request(head, limits))
     lines = head.decode("utf-8", "surrogateescape").split("\r\n")
     joined = "".join(lines)
     if "\r" in joined or "\n" in joined:
-        raise MalformedMessage(400, "Bare CR Or LF", partial_request(head))
+        raise MalformedMessage(400, "Bare CR Or LF", partial_request(head, limits))
     start = lines.pop(0)
-    keys: list[str | None] = [_known(line.partition(":")[0]) for line in lines]
-    if None in keys or not CANONICAL.keys().isdisjoint(lines):
+    try:
+        keys = [CANONICAL[line.partition(":")[0]] for line in lines]
+        is_usual = CANONICAL.keys().isdisjoint(lines)
+    except KeyError:
+        is_usual = False
+    if not is_usual:
         # A fold, a name that is not usual, or no colon at all.
         lines = _unfolded(lines)
-        keys = [_name(line) for line in lines]
-        if None in keys:
-            raise MalformedMessage(400, "Bad Header Name", partial_request(head))
-    if len(lines) > MAX_FIELDS:
-        raise MalformedMessage(400, "Too Many Header Fields", partial_request(head))
-    names = cast("list[str]", keys)
+        names = [_name(line) for line in lines]
+        if None in names:
+            raise MalformedMessage(400, "Bad Header Name", partial_request(head, limits))
+        keys = cast("list[str]", names)
+    if len(lines) > limits.fields:
+        raise MalformedMessage(400, "Too Many Header Fields", partial_request(head, limits))
     if start[:8].upper() == "SIP/2.0 ":
-        return _response(start, names, lines)
-    method, uri, version = _request_line(start, head)
-    if version != "SIP/2.0" and version.upper() != "SIP/2.0":
-        status = 505 if _OTHER_VERSION.fullmatch(version) else 400
+        return _response(start, keys, lines, limits)
+    words = start.split(" ")
+    method = _method(words[0])
+    if len(words) != 3 or not words[1] or (method is None and is_token(words[0]) is None):
+        raise MalformedMessage(400, "Bad Request Line", partial_request(head, limits))
+    if words[2] != "SIP/2.0" and words[2].upper() != "SIP/2.0":
+        status = 505 if _OTHER_VERSION.fullmatch(words[2]) else 400
         raise MalformedMessage(
-            status, "Version Not Supported" if status == 505 else "Bad Version", partial_request(head)
+            status, "Version Not Supported" if status == 505 else "Bad Version", partial_request(head, limits)
         )
-    return Request.of_lines(method, uri, names, lines)
+    return Request.of_lines(method or words[0], words[1], keys, lines, limits)
 
 
-def _response(start: str, keys: list[str], lines: list[str]) -> Response:
+def _response(start: str, keys: list[str], lines: list[str], limits: Limits) -> Response:
     code = start[8:11]
     if not (code.isdecimal() and code.isascii() and 100 <= int(code) <= 699 and start[11:12] in ("", " ")):
         raise MalformedMessage(400, "Bad Status Line")
-    return Response.of_lines(int(code), start[12:], keys, lines)
-
-
-def _request_line(start: str, head: bytes) -> tuple[str, str, str]:
-    parts = start.split(" ")
-    if len(parts) != 3 or not parts[1] or (parts[0] not in METHODS and is_token(parts[0]) is None):
-        raise MalformedMessage(400, "Bad Request Line", partial_request(head))
-    return parts[0], parts[1], parts[2]
+    return Response.of_lines(int(code), start[12:], keys, lines, limits)
 
 
 def _name(line: str) -> str | None:
@@ -156,7 +150,7 @@ def answerable(message: Message) -> Request | None:
     return message
 
 
-def partial_request(head: bytes) -> Request | None:
+def partial_request(head: bytes, limits: Limits) -> Request | None:
     """
     What can be read of a broken request, in order to answer it.
 
@@ -164,15 +158,16 @@ def partial_request(head: bytes) -> Request | None:
 
     @return: L{None} where nothing can be answered.
     """
-    text = head[:MAX_HEAD].partition(b"\r\n\r\n")[0].decode("utf-8", "surrogateescape")
+    text = head[: limits.head].partition(b"\r\n\r\n")[0].decode("utf-8", "surrogateescape")
     start, *lines = text.split("\r\n")
     method, _, uri = start.partition(" ")
     if is_token(method) is None:
         return None
     keys, kept = [], []
-    for line in _unfolded([line for line in lines if "\r" not in line and "\n" not in line][:MAX_FIELDS]):
+    whole = [line for line in lines if "\r" not in line and "\n" not in line]
+    for line in _unfolded(whole[: limits.fields]):
         name = _name(line)
         if name is not None:
             keys.append(name)
             kept.append(line)
-    return answerable(Request.of_lines(method, uri, keys, kept))
+    return answerable(Request.of_lines(method, uri, keys, kept, limits))

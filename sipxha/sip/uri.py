@@ -8,24 +8,28 @@ RFC 3261 section 19.1.
 from __future__ import annotations
 
 import re
-from ipaddress import IPv6Address
 from typing import Any, NamedTuple
 
-from sipxha.sip.grammar import MalformedField, UnsafeValue
+from sipxha.sip.grammar import MalformedField, UnsafeValue, ipv6_address
 from sipxha.sip.params import NONE, Params
 
 _ESCAPE = r"%[0-9A-Fa-f]{2}"
 
 # Wider than the grammar by "#[]\^`{|}", which telephones do send in user parts.
+_USER = r"[!#$&-9;=?A-Z\[-~]"
+_PASSWORD = r"[!$&-.0-9=A-Z_a-z~]"  # noqa: S105  (what one may hold)
 _SIP = re.compile(
     rf"([sS][iI][pP][sS]?):"
-    rf"(?:((?:[!#$&-9;=?A-Z\[-~]++|{_ESCAPE})++)(?::((?:[!$&-.0-9=A-Z_a-z~]++|{_ESCAPE})*+))?@)?"
+    rf"(?:(?![:@])({_USER}*+(?:{_ESCAPE}{_USER}*+)*+)(?::({_PASSWORD}*+(?:{_ESCAPE}{_PASSWORD}*+)*+))?@)?"
     r"([0-9A-Z_a-z-]++(?:\.[0-9A-Z_a-z-]++)*+\.?|\[[0-9A-Fa-f:.]{2,45}\])"
     r"(?::([0-9]{1,5}))?"
     r"(;[!#-;=A-Z\[-~]++)?"
     r"(?:\?([!#-;=?-~]++))?"
 )
+_sip = _SIP.fullmatch
 _OTHER = re.compile(r"([A-Za-z][0-9A-Za-z+.-]*+):([!#-;=?-~]++)")
+
+_new = tuple.__new__
 
 _PLAIN_USER = re.compile(r"[0-9A-Za-z\-_.!~*'()&=+$,;?/]*+")
 _ESCAPED = re.compile(r"%([0-9A-Fa-f]{2})")
@@ -75,7 +79,7 @@ class Uri(NamedTuple):
 
         @raise MalformedField: If this is not one.
         """
-        match = _SIP.fullmatch(text)
+        match = _sip(text)
         if match is None:
             return cls._parse_other(text)
         scheme, user, password, host, port, params, headers = match.groups()
@@ -84,19 +88,11 @@ class Uri(NamedTuple):
             number = int(port)
             if not 0 < number < 65536:
                 raise MalformedField("uri", text)
-        if host[0] == "[":
-            _address(host, text)
-        return cls(
-            scheme.lower(),
-            user,
-            password,
-            host,
-            number,
-            Params.parse(params) if params else NONE,
-            headers or "",
-            "",
-            text,
-        )
+        if host[0] == "[" and ipv6_address(host) is None:
+            raise MalformedField("uri", text)
+        listed = Params.parse(params) if params else NONE
+        # Past the constructor of a named tuple, which costs as much as the pattern.
+        return _new(cls, (scheme.lower(), user, password, host, number, listed, headers or "", "", text))
 
     @classmethod
     def _parse_other(cls, text: str) -> Uri:
@@ -185,15 +181,8 @@ class Uri(NamedTuple):
         return _header_set(self.headers) == _header_set(other.headers)
 
 
-def _address(host: str, text: str) -> IPv6Address:
-    try:
-        return IPv6Address(host[1:-1])
-    except ValueError as problem:
-        raise MalformedField("uri", text) from problem
-
-
 def _host(host: str) -> str:
-    return str(_address(host, host)) if host.startswith("[") else host.lower()
+    return str(ipv6_address(host)) if host.startswith("[") else host.lower()
 
 
 def _unescape_user(match: re.Match[str]) -> str:

@@ -10,8 +10,11 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from sipxha.sip.grammar import TOKEN, MalformedField
+from sipxha.sip.grammar import TOKEN, MalformedField, ipv6_address
 from sipxha.sip.params import NONE, Params
+
+DEFAULT_PORTS = {"UDP": 5060, "TCP": 5060, "TLS": 5061}
+"""The ports of a sent-by that names none (18.2.2)."""
 
 _VIA = re.compile(
     # Any protocol and version: a request of another version is answered 505 by its Via.
@@ -20,6 +23,9 @@ _VIA = re.compile(
     r"(?:[ \t]*+:[ \t]*+([0-9]{1,5}))?(.*)",
     re.DOTALL,
 )
+
+_via = _VIA.fullmatch
+_new = tuple.__new__
 
 
 class Via(NamedTuple):
@@ -48,19 +54,19 @@ class Via(NamedTuple):
 
         @raise MalformedField: If this is not one.
         """
-        match = _VIA.fullmatch(text)
+        match = _via(text)
         if match is None:
             raise MalformedField("via", text)
         transport, host, port, rest = match.groups()
         params = Params.parse(rest) if rest else NONE
         rport = params.get("rport")
-        if rport and not _is_port(rport):
+        if (rport and not _is_port(rport)) or not (port is None or _is_port(port)):
             raise MalformedField("via", text)
-        if port is None:
-            return cls(transport.upper(), host, None, params, text)
-        if not _is_port(port):
+        if host[0] == "[" and ipv6_address(host) is None:
             raise MalformedField("via", text)
-        return cls(transport.upper(), host, int(port), params, text)
+        number = None if port is None else int(port)
+        # Past the constructor of a named tuple, which costs as much as the pattern.
+        return _new(cls, (transport.upper(), host, number, params, text))
 
     @property
     def branch(self) -> str | None:
@@ -89,7 +95,7 @@ class Via(NamedTuple):
         """
         C{host:port} in lower case, the port always written out.
         """
-        port = self.port or (5061 if self.transport == "TLS" else 5060)
+        port = self.port or DEFAULT_PORTS.get(self.transport, 5060)
         return f"{self.host.lower()}:{port}"
 
     def with_param(self, name: str, value: str | None) -> Via:

@@ -7,7 +7,8 @@ The four transaction machines of RFC 3261 section 17, without sockets or clock.
     - key: which transaction a message belongs to (sections 17.1.3, 17.2.3)
     - derived: the requests that a client transaction makes itself: the ACK of
       a failure, and CANCEL
-    - layer: all live transactions and their timers
+    - alarms: their running timers
+    - layer: all live transactions
 
 What happened goes in together with the time, effects come out as values; who
 performs them is L{sipxha.net.driver}.  Transactions do not know what a dialog,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sipxha.sip.ids import MAGIC_COOKIE
 from sipxha.sip.message import Message, Request
+from sipxha.sip.outline import Outline
 from sipxha.transaction.vocabulary import ClientKey, ServerKey
 
 
@@ -15,22 +16,25 @@ def client_key(message: Message) -> ClientKey:
     """
     The transaction that a response answers, or that a request begins.
     """
-    return ClientKey(message.via.branch or "", message.cseq.method)
+    if isinstance(message, Request):
+        return ClientKey(message.via.branch or "", message.method)
+    outline = message.outline
+    return ClientKey(outline.branch, outline.method)
 
 
 def server_key(request: Request) -> ServerKey:
     """
     The transaction that a request begins, repeats or acknowledges.
     """
-    via = request.via
-    branch = via.branch or ""
+    outline = request.outline
+    branch = outline.branch
     if len(branch) <= len(MAGIC_COOKIE) or not branch.startswith(MAGIC_COOKIE):
-        branch = _rfc2543_key(request, branch)
+        branch = _rfc2543_key(request, outline)
     method = request.method
-    return ServerKey(branch, via.sent_by, "INVITE" if method == "ACK" else method)
+    return ServerKey(branch, outline.sent_by, "INVITE" if method == "ACK" else method)
 
 
-def _rfc2543_key(request: Request, branch: str) -> str:
+def _rfc2543_key(request: Request, outline: Outline) -> str:
     """
     What stands for the branch where that is not unique in space and time.
 
@@ -38,5 +42,5 @@ def _rfc2543_key(request: Request, branch: str) -> str:
     requests that differ in nothing else do not occur.
     """
     return "\n".join(
-        (branch, request.uri, request.from_.tag or "", request.call_id, str(request.cseq.number))
+        (outline.branch, request.uri, outline.from_tag or "", request.call_id, str(outline.number))
     )

@@ -10,16 +10,18 @@ no socket, chooses no hop and invents no branch: requests come with their Via.
 from __future__ import annotations
 
 from collections.abc import Callable
-from heapq import heapify, heappop, heappush
 from typing import Any
 
 from sipxha.sip.hop import Flow, Hop
+from sipxha.sip.limits import UNLIMITED
 from sipxha.sip.message import Request, Response, response_to
+from sipxha.sip.parser import parse_message
 from sipxha.transaction import tables
+from sipxha.transaction.alarms import Alarm, Alarms
 from sipxha.transaction.derived import ack_for, cancel_for
 from sipxha.transaction.key import client_key, server_key
 from sipxha.transaction.machine import step
-from sipxha.transaction.tables import Table, Verb
+from sipxha.transaction.tables import Cells, Table, Verb
 from sipxha.transaction.vocabulary import (
     FIRED,
     RELIABLE,
@@ -61,55 +63,41 @@ _RESPOND_2XX = Input.RESPOND_2XX
 _RESPOND_FAILURE = Input.RESPOND_FAILURE
 _RESPOND_408 = Input.RESPOND_408
 
-_SLACK = 1024
-"""Dead entries of the heap that are not worth a cleaning."""
+_PerformingCells = Cells[tuple[tuple[Callable[..., bool | None], Timer], ...]]
+"""A table whose verbs are methods of a layer."""
 
 
-class _Transaction:
-    """
-    What both sides have: a state, and timers.
-    """
+class _Client:
+    __slots__ = ("alarms", "cells", "durations", "hop", "interval", "key", "request", "state")
 
-    __slots__ = ("durations", "interval", "key", "state", "table", "timers")
-
-    key: ClientKey | ServerKey
-
-    def __init__(self, table: Table, transport: str) -> None:
-        self.table = table
-        self.state = _INITIAL
-        self.durations = UNRELIABLE if transport == "udp" else RELIABLE
-        self.interval = T1
-        # The running timers, each with the number of its entry in the heap.
-        self.timers: dict[Timer, int] = {}
-
-
-class _Client(_Transaction):
-    __slots__ = ("hop", "request")
-
-    key: ClientKey
-
-    def __init__(self, key: ClientKey, request: Request, hop: Hop | Flow) -> None:
-        super().__init__(
-            tables.INVITE_CLIENT if key.method == "INVITE" else tables.NON_INVITE_CLIENT, hop.transport
-        )
+    def __init__(self, key: ClientKey, cells: _PerformingCells, request: Request, hop: Hop | Flow) -> None:
         self.key = key
+        self.cells = cells
+        self.state = _INITIAL
+        self.durations = UNRELIABLE if hop.transport == "udp" else RELIABLE
+        self.interval = T1
+        self.alarms: tuple[Alarm[Any], ...] = ()
         self.request = request
         self.hop = hop
 
 
-class _Server(_Transaction):
-    __slots__ = ("flow", "request", "response")
+class _Server:
+    __slots__ = ("alarms", "answer", "cells", "durations", "flow", "interval", "key", "request", "state")
 
-    key: ServerKey
-
-    def __init__(self, key: ServerKey, request: Request, flow: Flow) -> None:
-        super().__init__(
-            tables.INVITE_SERVER if key.method == "INVITE" else tables.NON_INVITE_SERVER, flow.transport
-        )
+    def __init__(self, key: ServerKey, cells: _PerformingCells, request: Request, flow: Flow) -> None:
         self.key = key
+        self.cells = cells
+        self.state = _INITIAL
+        self.durations = UNRELIABLE if flow.transport == "udp" else RELIABLE
+        self.interval = T1
+        self.alarms: tuple[Alarm[Any], ...] = ()
         self.request: Request | None = request
+        # As bytes: they are a quarter of a response, and few are asked for twice.
+        self.answer: bytes | None = None
         self.flow = flow
-        self.response: Response | None = None
+
+
+_Transaction = _Client | _Server
 
 
 class TransactionLayer:
@@ -124,12 +112,10 @@ class TransactionLayer:
     def __init__(self) -> None:
         self._clients: dict[ClientKey, _Client] = {}
         self._servers: dict[ServerKey, _Server] = {}
-        # Entries are dead when their number is not that of a running timer.
-        self._heap: list[tuple[float, int, ClientKey | ServerKey, Timer]] = []
-        self._entries = 0
-        self._running = 0
-        self._verbs: dict[Verb, Callable[..., bool | None]] = {
+        self._alarms: Alarms[_Transaction] = Alarms()
+        verbs: dict[Verb, Callable[..., bool | None]] = {
             Verb.SEND: self._send,
+            Verb.SEND_ONCE: self._send_once,
             Verb.SEND_ACK: self._send_ack,
             Verb.SEND_TRYING: self._send_trying,
             Verb.TELL_REQUEST: self._tell_request,
@@ -144,6 +130,17 @@ class TransactionLayer:
             Verb.STOP: self._stop,
             Verb.FORGET_REQUEST: self._forget_request,
         }
+
+        def performing(table: Table) -> _PerformingCells:
+            return {
+                cell: (state, tuple([(verbs[act.verb], act.timer) for act in acts]))
+                for cell, (state, acts) in table.items()
+            }
+
+        self._invite_client = performing(tables.INVITE_CLIENT)
+        self._non_invite_client = performing(tables.NON_INVITE_CLIENT)
+        self._invite_server = performing(tables.INVITE_SERVER)
+        self._non_invite_server = performing(tables.NON_INVITE_SERVER)
 
     @property
     def live(self) -> int:
@@ -168,10 +165,11 @@ class TransactionLayer:
             if server is None:
                 effects.append(AckArrived(request, flow))
             else:
-                self._step(server, _ACK, now, effects, request, flow)
+                self._step(server, _ACK, now, effects, AckArrived(request, flow))
         else:
             if server is None:
-                server = self._servers[key] = _Server(key, request, flow)
+                cells = self._invite_server if key.method == "INVITE" else self._non_invite_server
+                server = self._servers[key] = _Server(key, cells, request, flow)
             self._step(server, _REQUEST, now, effects)
         return effects
 
@@ -195,7 +193,7 @@ class TransactionLayer:
         What was to be sent for this transaction could not be.
         """
         effects: list[Effect] = []
-        transaction = self._transaction(key)
+        transaction = self._clients.get(key) if isinstance(key, ClientKey) else self._servers.get(key)
         if transaction is not None:
             self._step(transaction, Input.TRANSPORT_FAILED, now, effects)
         return effects
@@ -215,10 +213,11 @@ class TransactionLayer:
         """
         effects: list[Effect] = []
         key = client_key(request)
-        client = self._clients[key] = _Client(key, request, hop)
+        cells = self._invite_client if key.method == "INVITE" else self._non_invite_client
+        client = self._clients[key] = _Client(key, cells, request, hop)
         self._step(client, _SEND, now, effects)
         if patience is not None:
-            self._run(client, Timer.PATIENCE, now + patience)
+            self._run(client, Timer.PATIENCE, patience, now)
         return effects
 
     def cancel(self, key: ClientKey, reason: str | None, now: float) -> list[Effect]:
@@ -230,7 +229,7 @@ class TransactionLayer:
         client = self._clients.get(key)
         if client is None or client.state is not _PROCEEDING or key.method != "INVITE":
             return []
-        if Timer.CANCEL in client.timers:
+        if any(alarm.timer is Timer.CANCEL for alarm in client.alarms):
             return []
         effects: list[Effect] = []
         self._step(client, Input.CANCELLED, now, effects)
@@ -247,6 +246,8 @@ class TransactionLayer:
         effects: list[Effect] = []
         server = self._servers.get(key)
         if server is not None:
+            # First of all: one that cannot be printed must answer nothing.
+            response.encode()
             status = response.status
             if status >= 300:
                 happened = _RESPOND_408 if status == 408 and key.method != "INVITE" else _RESPOND_FAILURE
@@ -275,86 +276,55 @@ class TransactionLayer:
 
     def next_deadline(self) -> float | None:
         """
-        When L{deadline_passed} should be called next.
+        When L{deadline_passed} should be called next.  That may be sooner than
+        anything is due, for the sake of a timer that was stopped since.
         """
-        heap = self._heap
-        while heap:
-            deadline, entry, key, timer = heap[0]
-            transaction = self._transaction(key)
-            if transaction is not None and transaction.timers.get(timer) == entry:
-                return deadline
-            heappop(heap)
-        return None
+        return self._alarms.next_deadline()
 
     def deadline_passed(self, now: float) -> list[Effect]:
         """
         Let all timers fire that are due.
         """
         effects: list[Effect] = []
-        heap = self._heap
-        while heap and heap[0][0] <= now:
-            _, entry, key, timer = heappop(heap)
-            transaction = self._transaction(key)
-            if transaction is not None and transaction.timers.get(timer) == entry:
-                self._stop(transaction, timer)
-                self._step(transaction, FIRED[timer], now, effects)
+        for transaction, alarm in self._alarms.due(now):
+            transaction.alarms = tuple([other for other in transaction.alarms if other is not alarm])
+            self._step(transaction, FIRED[alarm.timer], now, effects)
         return effects
 
-    def _transaction(self, key: ClientKey | ServerKey) -> _Client | _Server | None:
-        if isinstance(key, ClientKey):
-            return self._clients.get(key)
-        return self._servers.get(key)
-
-    def _run(self, transaction: _Transaction, timer: Timer, deadline: float) -> None:
-        self._entries += 1
-        if timer not in transaction.timers:
-            self._running += 1
-        transaction.timers[timer] = self._entries
-        heappush(self._heap, (deadline, self._entries, transaction.key, timer))
-        if len(self._heap) > 2 * self._running + _SLACK:
-            self._clean()
-
-    def _clean(self) -> None:
-        """
-        Drop the dead entries.  Done when they are the greater part, this costs
-        each entry a constant.
-        """
-        live = []
-        for item in self._heap:
-            transaction = self._transaction(item[2])
-            if transaction is not None and transaction.timers.get(item[3]) == item[1]:
-                live.append(item)
-        self._heap[:] = live
-        heapify(self._heap)
+    def _run(self, transaction: _Transaction, timer: Timer, seconds: float, now: float) -> None:
+        alarm = self._alarms.start(transaction, timer, seconds, now)
+        transaction.alarms = (*transaction.alarms, alarm)
 
     # Steps
 
     def _step(
         self,
-        transaction: _Client | _Server,
+        transaction: _Transaction,
         happened: Input,
         now: float,
         effects: list[Effect],
-        message: Request | Response | None = None,
-        flow: Flow | None = None,
+        brought: Response | AckArrived | None = None,
     ) -> None:
         """
         Take one step, and those that follow from it without time passing.
+
+        @param brought: What came with it, for the verbs that want it.
         """
-        state, acts = step(transaction.table, transaction.state, happened)
+        state, acts = step(transaction.cells, transaction.state, happened, ())
         transaction.state = state
-        verbs = self._verbs
         due = None
-        for verb, timer in acts:
-            if verbs[verb](transaction, timer, now, effects, message, flow):
+        for perform, timer in acts:
+            if perform(transaction, timer, now, effects, brought):
                 due = timer
         if due is not None:
             self._step(transaction, FIRED[due], now, effects)
         elif state is _TERMINATED:
             self._finish(transaction, effects)
 
-    def _finish(self, transaction: _Client | _Server, effects: list[Effect]) -> None:
-        self._running -= len(transaction.timers)
+    def _finish(self, transaction: _Transaction, effects: list[Effect]) -> None:
+        for alarm in transaction.alarms:
+            self._alarms.stop(alarm)
+        transaction.alarms = ()
         if isinstance(transaction, _Client):
             del self._clients[transaction.key]
         else:
@@ -367,82 +337,85 @@ class TransactionLayer:
     def _start(self, transaction: _Transaction, timer: Timer, now: float, *_: Any) -> bool:
         seconds = transaction.durations[timer]
         if seconds:
-            self._run(transaction, timer, now + seconds)
+            self._run(transaction, timer, seconds, now)
         return seconds == 0.0
 
     def _again(self, transaction: _Transaction, timer: Timer, now: float, *_: Any) -> None:
         # Only timer A knows no upper limit (RFC 3261 section 17.1.1.2).
         doubled = transaction.interval * 2
         transaction.interval = doubled if timer is Timer.A else min(doubled, T2)
-        self._run(transaction, timer, now + transaction.interval)
+        self._run(transaction, timer, transaction.interval, now)
 
     def _slow(self, transaction: _Transaction, timer: Timer, now: float, *_: Any) -> None:
         transaction.interval = T2
-        self._run(transaction, timer, now + T2)
+        self._run(transaction, timer, T2, now)
 
     def _stop(self, transaction: _Transaction, timer: Timer, *_: Any) -> None:
-        if transaction.timers.pop(timer, None) is not None:
-            self._running -= 1
+        for alarm in transaction.alarms:
+            if alarm.timer is timer:
+                self._alarms.stop(alarm)
+                transaction.alarms = tuple([other for other in transaction.alarms if other is not alarm])
+                break
 
     def _send(
         self,
-        transaction: _Client | _Server,
+        transaction: _Transaction,
         timer: Timer,
         now: float,
         effects: list[Effect],
-        message: Request | Response | None,
-        *_: Any,
+        response: Response | None,
     ) -> None:
         if isinstance(transaction, _Client):
             effects.append(SendRequest(transaction.key, transaction.request, transaction.hop))
-            return
-        if isinstance(message, Response):
-            transaction.response = message
-        if transaction.response is not None:
-            effects.append(SendResponse(transaction.key, transaction.response, transaction.flow))
+        elif response is not None:
+            transaction.answer = response.encode()
+            effects.append(SendResponse(transaction.key, response, transaction.flow))
+        elif transaction.answer is not None:
+            repeated = parse_message(transaction.answer, UNLIMITED)
+            assert isinstance(repeated, Response)
+            effects.append(SendResponse(transaction.key, repeated, transaction.flow))
+
+    def _send_once(
+        self, server: _Server, timer: Timer, now: float, effects: list[Effect], response: Response
+    ) -> None:
+        server.answer = None
+        effects.append(SendResponse(server.key, response, server.flow))
 
     def _send_ack(
-        self, client: _Client, timer: Timer, now: float, effects: list[Effect], response: Response, *_: Any
+        self, client: _Client, timer: Timer, now: float, effects: list[Effect], response: Response
     ) -> None:
         effects.append(SendRequest(client.key, ack_for(client.request, response), client.hop))
 
-    def _send_trying(self, server: _Server, timer: Timer, now: float, effects: list[Effect], *_: Any) -> None:
+    def _send_trying(self, server: _Server, timer: Timer, now: float, effects: list[Effect], _: None) -> None:
         assert server.request is not None
-        server.response = response_to(server.request, 100)
-        effects.append(SendResponse(server.key, server.response, server.flow))
+        self._send(server, timer, now, effects, response_to(server.request, 100))
 
     def _forget_request(self, server: _Server, *_: Any) -> None:
         server.request = None
 
     def _tell_request(
-        self, server: _Server, timer: Timer, now: float, effects: list[Effect], *_: Any
+        self, server: _Server, timer: Timer, now: float, effects: list[Effect], _: None
     ) -> None:
         assert server.request is not None
         effects.append(RequestArrived(server.key, server.request, server.flow))
 
     def _tell_ack(
-        self,
-        server: _Server,
-        timer: Timer,
-        now: float,
-        effects: list[Effect],
-        request: Request,
-        flow: Flow,
+        self, server: _Server, timer: Timer, now: float, effects: list[Effect], arrived: AckArrived
     ) -> None:
-        effects.append(AckArrived(request, flow))
+        effects.append(arrived)
 
     def _tell_response(
-        self, client: _Client, timer: Timer, now: float, effects: list[Effect], response: Response, *_: Any
+        self, client: _Client, timer: Timer, now: float, effects: list[Effect], response: Response
     ) -> None:
         effects.append(ResponseArrived(client.key, response))
 
     def _tell_silence(
-        self, client: _Client, timer: Timer, now: float, effects: list[Effect], *_: Any
+        self, client: _Client, timer: Timer, now: float, effects: list[Effect], _: None
     ) -> None:
         effects.append(ClientSilent(client.key))
 
     def _tell_timeout(
-        self, transaction: _Client | _Server, timer: Timer, now: float, effects: list[Effect], *_: Any
+        self, transaction: _Transaction, timer: Timer, now: float, effects: list[Effect], _: None
     ) -> None:
         if isinstance(transaction, _Client):
             effects.append(ClientTimedOut(transaction.key))
@@ -450,6 +423,6 @@ class TransactionLayer:
             effects.append(ServerTimedOut(transaction.key))
 
     def _tell_failure(
-        self, client: _Client, timer: Timer, now: float, effects: list[Effect], *_: Any
+        self, client: _Client, timer: Timer, now: float, effects: list[Effect], _: None
     ) -> None:
         effects.append(ClientFailed(client.key))

@@ -9,7 +9,7 @@ what an L{Act} does is in L{sipxha.transaction.layer}.
 from __future__ import annotations
 
 from enum import IntEnum, unique
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from sipxha.transaction.vocabulary import Input, State, Timer
 
@@ -23,23 +23,26 @@ class Verb(IntEnum):
     SEND = 1
     """The request of a client, the latest response of a server."""
 
-    SEND_ACK = 2
-    SEND_TRYING = 3
-    TELL_REQUEST = 4
-    TELL_ACK = 5
-    TELL_RESPONSE = 6
-    TELL_SILENCE = 7
-    TELL_TIMEOUT = 8
-    TELL_FAILURE = 9
-    START = 10
-    AGAIN = 11
+    SEND_ONCE = 2
+    """The response at hand, which is not kept: to repeat it is not ours."""
+
+    SEND_ACK = 3
+    SEND_TRYING = 4
+    TELL_REQUEST = 5
+    TELL_ACK = 6
+    TELL_RESPONSE = 7
+    TELL_SILENCE = 8
+    TELL_TIMEOUT = 9
+    TELL_FAILURE = 10
+    START = 11
+    AGAIN = 12
     """Start a retransmission timer with twice its last interval."""
 
-    SLOW = 12
+    SLOW = 13
     """Start a retransmission timer with T2."""
 
-    STOP = 13
-    FORGET_REQUEST = 14
+    STOP = 14
+    FORGET_REQUEST = 15
     """A server needs its request no more: what is left to do is to repeat the answer."""
 
 
@@ -54,7 +57,10 @@ class Act(NamedTuple):
 
 
 Acts = tuple[Act, ...]
-Table = dict[tuple[State, Input], tuple[State, Acts]]
+
+A = TypeVar("A")
+Cells = dict[tuple[State, Input], tuple[State, A]]
+Table = Cells[Acts]
 
 
 def start(timer: Timer) -> Act:
@@ -86,6 +92,7 @@ def stop(timer: Timer) -> Act:
 
 
 SEND = Act(Verb.SEND)
+SEND_ONCE = Act(Verb.SEND_ONCE)
 SEND_ACK = Act(Verb.SEND_ACK)
 SEND_TRYING = Act(Verb.SEND_TRYING)
 TELL_REQUEST = Act(Verb.TELL_REQUEST)
@@ -183,7 +190,7 @@ INVITE_SERVER: Table = {
     (PROCEEDING, Input.REQUEST): (PROCEEDING, (SEND,)),
     (PROCEEDING, Input.RESPOND_1XX): (PROCEEDING, (SEND,)),
     # Retransmitting a 2xx is the business of who accepted the call.
-    (PROCEEDING, Input.RESPOND_2XX): (ACCEPTED, (SEND, FORGET_REQUEST, start(Timer.L))),
+    (PROCEEDING, Input.RESPOND_2XX): (ACCEPTED, (SEND_ONCE, FORGET_REQUEST, start(Timer.L))),
     (PROCEEDING, Input.RESPOND_FAILURE): (
         COMPLETED,
         (SEND, FORGET_REQUEST, start(Timer.G), start(Timer.H)),
@@ -193,7 +200,7 @@ INVITE_SERVER: Table = {
     (COMPLETED, Input.TIMER_H): (TERMINATED, (TELL_TIMEOUT,)),
     (COMPLETED, Input.ACK): (CONFIRMED, (stop(Timer.G), stop(Timer.H), start(Timer.I))),
     (CONFIRMED, Input.TIMER_I): (TERMINATED, ()),
-    (ACCEPTED, Input.RESPOND_2XX): (ACCEPTED, (SEND,)),
+    (ACCEPTED, Input.RESPOND_2XX): (ACCEPTED, (SEND_ONCE,)),
     (ACCEPTED, Input.ACK): (ACCEPTED, (TELL_ACK,)),
     (ACCEPTED, Input.TIMER_L): (TERMINATED, ()),
 }

@@ -149,25 +149,8 @@ class EditTests(SynchronousTestCase):
         fields.replace_first("via", "A")
         self.assertEqual(self.rows(fields), ["Via: A", "Route: R, r2", "Via: b", "X-y: 1"])
 
-    def test_append_rows_copies_lines_byte_for_byte(self) -> None:
-        """
-        Odd spellings stay.
-        """
-        fields = self.fields()
-        fields.append_rows({"subject", "x-y"}, a_request("s : odd,\r\n line", "X-y:1"))
-        self.assertEqual(self.rows(fields)[4:], ["s : odd,\r\n line", "X-y:1"])
-
-    def test_extend_first_leaves_what_was_there(self) -> None:
-        """
-        But for blanks at its end.
-        """
-        message = a_request("t : <sip:a>\r\n  ;x \r\n ", without="To")
-        message.extend_first("to", ";tag=1")
-        self.assertEqual(message.to.tag, "1")
-        self.assertIn(b"\r\nt : <sip:a>\r\n  ;x;tag=1\r\n", message.encode())
-
     @given(
-        st.sampled_from(["extend_first", "set", "add", "prepend", "replace_first"]),
+        st.sampled_from(["set", "add", "prepend", "replace_first"]),
         st.text(st.characters(codec="utf-8"), max_size=6),
         st.sampled_from(["\r", "\n", "\0", "\r\nEvil: 1"]),
         st.text(st.characters(codec="utf-8"), max_size=6),

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from sipxha.sip.framing import KeepAlive, StreamFramer
+from sipxha.sip.limits import DEFAULT, Limits
 from sipxha.sip.message import MalformedMessage, Message
-from sipxha.sip.parser import MAX_HEAD
 from tests.sip.samples import corpus, datagram, mutated_messages
 
 EMPTY = datagram("Content-Length: 0")
@@ -86,19 +86,19 @@ class StreamFramerTests(SynchronousTestCase):
         """
         No sender makes us keep more.
         """
-        framer = StreamFramer(limit=1000)
+        framer = StreamFramer(Limits(message=1000))
         self.assertEqual(summary(framer.receive_data(datagram("Content-Length: 1000"))), [513])
         self.assertTrue(framer.closed and framer.overflowed)
-        framer = StreamFramer(limit=len(FULL))
+        framer = StreamFramer(Limits(message=len(FULL)))
         self.assertEqual(summary(framer.receive_data(FULL)), [FULL])
 
     def test_a_head_that_does_not_end_is_refused(self) -> None:
         """
         At the same length, whether it comes at once or in pieces.
         """
-        for size in (1000, MAX_HEAD * 2):
+        for size in (1000, DEFAULT.head * 2):
             framer = StreamFramer()
-            endless = EMPTY[:-2] + b"X: " + b"y" * MAX_HEAD
+            endless = EMPTY[:-2] + b"X: " + b"y" * DEFAULT.head
             found: list[object] = []
             for start in range(0, len(endless), size):
                 found += summary(framer.receive_data(endless[start : start + size]))

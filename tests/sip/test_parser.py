@@ -4,13 +4,18 @@ Tests for L{sipxha.sip.parser}.
 
 from __future__ import annotations
 
+import sys
+
 from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from sipxha.sip.auth_fields import Credentials
+from sipxha.sip.check import check
 from sipxha.sip.grammar import MalformedField
-from sipxha.sip.message import MalformedMessage, Message, Request, Response, check, response_to
-from sipxha.sip.parser import MAX_FIELDS, MAX_HEAD, MAX_MESSAGE, parse_message
+from sipxha.sip.limits import DEFAULT, UNLIMITED
+from sipxha.sip.message import MalformedMessage, Message, Request, Response, response_to
+from sipxha.sip.parser import parse_message
 from tests.sip.samples import corpus, datagram, mutated_messages
 
 
@@ -186,11 +191,11 @@ class ParseTests(SynchronousTestCase):
         """
         To the message, its head and its fields (standards.md D.4).
         """
-        most = MAX_FIELDS - 6
+        most = DEFAULT.fields - 6
         self.assertIsInstance(parse_message(datagram(*["X: y"] * most)), Request)
         self.assertEqual(self.refusal(datagram(*["X: y"] * (most + 1))).status, 400)
-        self.assertEqual(self.refusal(datagram(body=b"x" * MAX_MESSAGE)).status, 513)
-        found = self.refusal(datagram("X: " + "y" * MAX_HEAD))
+        self.assertEqual(self.refusal(datagram(body=b"x" * DEFAULT.message)).status, 513)
+        found = self.refusal(datagram("X: " + "y" * DEFAULT.head))
         self.assertEqual((found.status, found.request is not None), (513, True))
 
     def test_bytes_that_are_no_text_pass(self) -> None:
@@ -253,7 +258,7 @@ class LawTests(SynchronousTestCase):
         Hostile values of the greatest size are read or refused at once; this
         test would not end otherwise.
         """
-        many = MAX_HEAD - 500
+        many = DEFAULT.head - 500
         for value in (
             '"' * many,
             "<" * many,
@@ -274,6 +279,59 @@ class LawTests(SynchronousTestCase):
         for value in ("a" * many, "a%41" * (many // 4), "a.-" * (many // 3), "a;" * (many // 2)):
             for line in (f"Contact: <sip:{value}>", f"Contact: <sip:{value}@>", f"Contact: {value} <x"):
                 self.touch(parse_message(datagram(line)))
+
+    def test_work_is_linear_in_what_was_received(self) -> None:
+        """
+        Four times as many hostile values take at most four times the calls, and
+        so for each way of being hostile; one call sees each byte once, for no
+        pattern can go back.
+        """
+        for piece in (
+            "a,",
+            "<sip:a>,",
+            ";a=b",
+            '"a"',
+            '"\\"',
+            "a%41",
+            "\r\n x",
+            "\r\nX: y",
+            "\r\nVia: a",
+            "\r\nfold\r\n ",
+            "\r\n\r\n",
+        ):
+            for before in (
+                "Contact: ",
+                "Route: sip:",
+                "Via: SIP/2.0/UDP h;x",
+                "Authorization: Digest a=b,",
+                "X: ",
+                "To: <sip:",
+            ):
+                work = [self.work(datagram(before + piece * (count * 100))) for count in (1, 2, 4)]
+                self.assertLess(work[1], 2 * work[0] + 100, (before, piece))
+                self.assertLess(work[2], 4 * work[0] + 100, (before, piece))
+
+    def work(self, data: bytes) -> int:
+        """
+        How many calls it takes to read all of this, and to print it.
+        """
+        calls = 0
+
+        def count(*_: object) -> None:
+            nonlocal calls
+            calls += 1
+
+        sys.setprofile(count)
+        try:
+            message = parse_message(data, UNLIMITED)
+            self.touch(message)
+            Credentials.parse(message.get("authorization") or "")
+            message.encode()
+        except (MalformedMessage, MalformedField):
+            pass
+        finally:
+            sys.setprofile(None)
+        return calls
 
     def test_the_corpus_is_there(self) -> None:
         """

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from sipxha.sip.check import check
 from sipxha.sip.grammar import MalformedField
-from sipxha.sip.message import MalformedMessage, Message, Request, check
+from sipxha.sip.message import MalformedMessage, Message, Request
 from sipxha.sip.parser import parse_message
 from tests.sip.samples import corpus
 from tests.sip.verdicts import VERDICTS

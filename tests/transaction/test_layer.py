@@ -4,6 +4,7 @@ Tests for L{sipxha.transaction.layer}.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable
 from heapq import heappop, heappush
 from itertools import count
@@ -476,8 +477,8 @@ class MemoryTests(SynchronousTestCase):
 
     def test_dead_timers_do_not_pile_up(self) -> None:
         """
-        Requests that are answered at once leave two dead timers each, and the
-        heap stays in proportion to what lives.
+        Requests that are answered at once leave two dead timers each, and
+        what is kept of them stays in proportion to what lives.
         """
         layer = TransactionLayer()
         for number in range(5000):
@@ -485,7 +486,7 @@ class MemoryTests(SynchronousTestCase):
             layer.send(request, TCP, 1000.0)
             layer.response_received(response_to(request, 200), 1000.0)
         self.assertEqual(layer.live, 0)
-        self.assertLess(len(layer._heap), 2000)
+        self.assertLess(layer._alarms.queued, 2000)
 
     def test_an_answered_request_is_let_go(self) -> None:
         """
@@ -499,6 +500,94 @@ class MemoryTests(SynchronousTestCase):
         (server,) = layer._servers.values()
         self.assertIsNone(server.request)
 
+    def test_an_answered_request_costs_few_objects(self) -> None:
+        """
+        The transaction, its key, its timer and the answer as bytes; the
+        message, with its lists of lines, is let go.
+        """
+        layer = TransactionLayer()
+        requests = [
+            a_request("OPTIONS", via=f"SIP/2.0/UDP 10.0.0.9:5060;branch=z9hG4bK-{number:06}")
+            for number in range(1000)
+        ]
+        gc.collect()
+        before = len(gc.get_objects())
+        for request in requests:
+            (arrived,) = layer.request_received(request.copy(), UDP_FLOW, 1000.0)
+            assert isinstance(arrived, RequestArrived)
+            layer.respond(arrived.key, response_to(request, 200), 1000.0)
+        # The alarms of the answers that did not have to be waited for.
+        layer._alarms.clean()
+        gc.collect()
+        self.assertEqual(layer.live, 1000)
+        self.assertLess(len(gc.get_objects()) - before, 5 * 1000)
+        layer.deadline_passed(1032.0)
+        gc.collect()
+        self.assertLess(len(gc.get_objects()) - before, 100)
+
+    def test_a_final_answer_is_repeated_byte_for_byte(self) -> None:
+        """
+        Whatever is in it, and however much.
+        """
+        layer = TransactionLayer()
+        request = a_request("OPTIONS")
+        (arrived,) = layer.request_received(request, UDP_FLOW, 1000.0)
+        assert isinstance(arrived, RequestArrived)
+        fields = [("X", f"\udcff {number}") for number in range(500)]
+        response = response_to(request, 200, "\u00e4", to_tag="t", fields=fields)
+        response.body = bytes(70000)
+        layer.respond(arrived.key, response, 1000.0)
+        (repeated,) = layer.request_received(request.copy(), UDP_FLOW, 1001.0)
+        assert isinstance(repeated, SendResponse)
+        self.assertEqual(repeated.response.encode(), response.encode())
+
+    def test_an_answer_that_cannot_be_printed_answers_nothing(self) -> None:
+        """
+        Another one can.
+        """
+        layer = TransactionLayer()
+        request = a_request("OPTIONS")
+        (arrived,) = layer.request_received(request, UDP_FLOW, 1000.0)
+        assert isinstance(arrived, RequestArrived)
+        with self.assertRaises(UnicodeEncodeError):
+            layer.respond(arrived.key, response_to(request, 200, "\ud800"), 1000.0)
+        self.assertEqual(sent(layer.respond(arrived.key, response_to(request, 500), 1000.0)), [500])
+
+
+class ClockTests(LayerCase):
+    """
+    What a clock that is set does to timers.
+    """
+
+    def test_new_timers_do_not_wait_for_old_ones(self) -> None:
+        """
+        After the clock was set back by an hour, new transactions last as long
+        as any other.
+        """
+        old = self.client("OPTIONS")
+        self.layer.now -= 3600
+        new = a_request("OPTIONS", via="SIP/2.0/UDP 10.0.0.9:5060;branch=z9hG4bK-new")
+        self.layer.send(new, UDP, self.layer.now)
+        self.assertEqual(self.layer.next_deadline(), self.layer.now + 0.5)
+        effects = self.layer.advance(32)
+        self.assertEqual(sent(effects), ["OPTIONS"] * 10)
+        self.assertEqual(effects[-2:], [ClientTimedOut(client_key(new)), Finished(client_key(new))])
+        self.assertEqual(self.layer.live, 1)
+        self.assertIn(ClientTimedOut(client_key(old)), self.layer.advance(3600))
+        self.assertEmpty()
+
+    def test_all_that_is_due_fires_at_once(self) -> None:
+        """
+        After the clock was set ahead, or the process was stopped.
+        """
+        for number in range(100):
+            via = f"SIP/2.0/UDP 10.0.0.9:5060;branch=z9hG4bK-{number:06}"
+            self.layer.send(a_request("OPTIONS", via=via), UDP, self.layer.now)
+        self.layer.deadline_passed(self.layer.now + 3600)
+        effects = self.layer.deadline_passed(self.layer.now + 7200)
+        self.assertEmpty()
+        self.assertEqual(kinds(effects).count(Finished), 0)
+
 
 class LossyLink:
     """
@@ -506,6 +595,7 @@ class LossyLink:
     on both sides; all of it decided by one seed.
 
     @ivar ends: For each request how often its sender heard of the end.
+    @ivar most: The most server transactions at a time.
     """
 
     def __init__(self, seed: int, loss: float) -> None:
@@ -518,6 +608,7 @@ class LossyLink:
         self.events: list[tuple[float, int, Any, tuple[Any, ...]]] = []
         self.ends: dict[Any, int] = {}
         self.hop: Hop = UDP if seed % 2 else TCP
+        self.most = 0
 
     def later(self, seconds: float, call: Any, *args: Any) -> None:
         """
@@ -582,12 +673,12 @@ class LossyLink:
         delay = self.random.choice([0.0, 0.3, 5.0, 40.0])
         self.later(delay, self.respond, key, request, self.random.choice([200, 302, 486, 603]))
 
-    def run(self, requests: int) -> None:
+    def run(self, requests: int, seconds: float = 20.0) -> None:
         """
-        Send so many, and go on until nothing happens any more.
+        Send so many in that time, and go on until nothing happens any more.
         """
         for number in range(requests):
-            self.later(self.random.random() * 20, self.send, number)
+            self.later(self.random.random() * seconds, self.send, number)
         while self.events or self.client.live or self.server.live:
             deadlines = [
                 deadline
@@ -601,6 +692,7 @@ class LossyLink:
             if not deadlines:
                 return
             self.now = min(deadlines)
+            self.most = max(self.most, self.server.live)
             self.perform(self.client.deadline_passed(self.now))
             self.perform(self.server.deadline_passed(self.now))
             while self.events and self.events[0][0] <= self.now:
@@ -629,9 +721,27 @@ class LeakTests(SynchronousTestCase):
         """
         link = LossyLink(seed, loss)
         link.run(15)
+        self.assertOver(link)
+
+    def test_T16_a_long_soak_with_loss_leaves_nothing(self) -> None:
+        """
+        2,000 transactions within 200 seconds, a tenth of all messages lost.
+        """
+        link = LossyLink(2027, 0.1)
+        link.run(2000, 200.0)
+        self.assertGreater(link.most, 200)
+        self.assertOver(link)
+        for layer in (link.client, link.server):
+            layer._alarms.clean()
+            self.assertEqual(layer._alarms.queued, 0)
+
+    def assertOver(self, link: LossyLink) -> None:
+        """
+        Nothing lives and everybody knows how it ended.
+        """
         for layer in (link.client, link.server):
             self.assertEqual((layer.live, layer.next_deadline()), (0, None))
-            self.assertEqual(layer._running, 0)
+            self.assertEqual(layer._alarms.running, 0)
         for key, ends in link.ends.items():
             self.assertLessEqual(ends, 1, key)
             if key.method != "INVITE":

@@ -22,10 +22,10 @@ class StepTests(SynchronousTestCase):
         """
         The table's answer is given as it stands.
         """
-        self.assertEqual(step(TABLE, State.CALLING, Input.TIMER_A), (State.TRYING, (SEND,)))
+        self.assertEqual(step(TABLE, State.CALLING, Input.TIMER_A, ()), (State.TRYING, (SEND,)))
 
     def test_a_missing_cell_changes_nothing(self) -> None:
         """
         What the table does not know is ignored.
         """
-        self.assertEqual(step(TABLE, State.TRYING, Input.TIMER_A), (State.TRYING, ()))
+        self.assertEqual(step(TABLE, State.TRYING, Input.TIMER_A, ()), (State.TRYING, ()))

@@ -125,7 +125,7 @@ class TableTests(SynchronousTestCase):
             for state in State:
                 for happened in Input:
                     if (state, happened) not in table:
-                        self.assertEqual(step(table, state, happened), (state, ()), figure)
+                        self.assertEqual(step(table, state, happened, ()), (state, ()), figure)
 
     def test_no_timer_runs_where_nobody_waits_for_it(self) -> None:
         """

@@ -1,0 +1,43 @@
+"""
+How much one message may be.
+
+Whoever sends more is refused before it costs us anything.  The defaults are
+those of other servers, or a little less; none of them stands in the way of a
+telephone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """
+    What the parser and the framer let through.
+    """
+
+    message: int = 65536
+    """The most bytes of one message: what UDP can carry."""
+
+    head: int = 32768
+    """The most bytes of a start line and its header fields."""
+
+    fields: int = 128
+    """The most header fields of one message."""
+
+    values: int = 32
+    """The most values of Via, Contact, Route or Record-Route in one message."""
+
+    uri_params: int = 64
+    """The most parameters of one URI."""
+
+    identifier: int = 256
+    """The most characters of a Call-ID, a tag or a branch (CVE-2018-8828)."""
+
+
+DEFAULT = Limits()
+"""For whoever has no reason for others."""
+
+UNLIMITED = Limits(*[2**62] * 6)
+"""For what we have written ourselves."""
