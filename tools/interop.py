@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -36,9 +37,10 @@ from tests.support.pair import DOMAIN, NodeProcess, Pair, pause, sipxha
 from tools import foreground
 from tools.story import Failed, Story, expect, last_lines
 
-PACKAGES = {"sipp": "sip-tester", "sipsak": "sipsak"}
+PACKAGES = {"sipp": "sip-tester", "sipsak": "sipsak", "systemd-analyze": "systemd"}
 """The clients, and the Debian packages that have them."""
 
+ROOT = Path(__file__).parent.parent
 SCENARIOS = Path(__file__).parent / "sipp"
 
 DIGEST = "MD5"
@@ -256,6 +258,7 @@ class Interop:
         await story.step("it takes back one at sipx2; then all of them at sipx1", self.unregister)
         story.title("Afterwards")
         await story.step(f"both nodes still agree on {USERS} registrations", self.same_registrations)
+        await story.step("systemd finds no fault in the unit", self.verify_unit)
         await story.step(f"sipxha resolve writes {USERS} call detail records, all C", self.bill)
         await story.step("both nodes stop on SIGTERM, with status 0, and logged no error", self.stop_nodes)
         self._show()
@@ -460,6 +463,19 @@ class Interop:
                 expect(time.monotonic() < deadline, f"{node.name} shows {shown}, not {expected}:\n{answer}")
                 await pause(reactor, 0.1)
 
+    async def verify_unit(self) -> str:
+        """
+        But for the program, which is not installed where the unit has it.
+        """
+        unit = self.folder / "sipxha.service"
+        text = (ROOT / "etc" / "systemd" / "sipxha.service").read_text()
+        unit.write_text(text.replace("/opt/sipxha/bin/twistd", sys.executable))
+        verified = subprocess.run(
+            ["systemd-analyze", "verify", unit], check=False, capture_output=True, text=True
+        )
+        expect((verified.returncode, verified.stdout + verified.stderr) == (0, ""), verified.stderr)
+        return "systemd-analyze verify: nothing"
+
     async def bill(self) -> str:
         """
         Events may be on their way into the databases for a moment.
@@ -608,7 +624,10 @@ def main() -> int:
     """
     missing = [PACKAGES[program] for program in PACKAGES if shutil.which(program) is None]
     if missing:
-        print(f"sipp or sipsak is missing: apt-get install {' '.join(missing)}", file=sys.stderr)
+        print(
+            f"{len(missing)} of the programs are missing: apt-get install {' '.join(missing)}",
+            file=sys.stderr,
+        )
         return 1
     return foreground.run(_main)
 

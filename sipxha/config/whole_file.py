@@ -36,12 +36,11 @@ def write_whole(path: Path, content: bytes, mode: int, *, keeps_mode: bool = Tru
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as stream:
-            if before is not None:
-                _give(descriptor, before, path)
-                if keeps_mode:
-                    mode = before.st_mode & 0o777
-            elif os.geteuid() == 0:
-                os.fchown(descriptor, folder.st_uid, folder.st_gid)
+            owner = owner_to_be(before, folder, os.geteuid())
+            if owner is not None:
+                give(descriptor, owner, path)
+            if before is not None and keeps_mode:
+                mode = before.st_mode & 0o777
             os.fchmod(descriptor, mode)
             stream.write(content)
             stream.flush()
@@ -52,9 +51,30 @@ def write_whole(path: Path, content: bytes, mode: int, *, keeps_mode: bool = Tru
         raise
 
 
-def _give(descriptor: int, before: os.stat_result, path: Path) -> None:
+def owner_to_be(before: os.stat_result | None, folder: os.stat_result, writer: int) -> tuple[int, int] | None:
+    """
+    Decide whose a file becomes.
+
+    @param before: The file that is replaced, if any.
+    @param writer: The user that writes; only root, 0, can give a file away.
+
+    @return: User and group, or L{None}: the writer's, as any new file is.
+    """
+    if before is not None:
+        return before.st_uid, before.st_gid
+    return (folder.st_uid, folder.st_gid) if writer == 0 else None
+
+
+def give(descriptor: int, owner: tuple[int, int], path: Path) -> None:
+    """
+    Make an open file somebody else's.
+
+    @param path: What it is to be, for the error.
+
+    @raise PermissionError: Only root can.
+    """
     try:
-        os.fchown(descriptor, before.st_uid, before.st_gid)
+        os.fchown(descriptor, *owner)
     except PermissionError as error:
         reason = "it belongs to somebody else, for whom only root can replace it"
         raise PermissionError(error.errno, reason, str(path)) from error
@@ -68,6 +88,6 @@ def _make_folder(folder: Path) -> None:
         return
     _make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
-    if os.geteuid() == 0:
-        above = folder.parent.stat()
-        os.chown(folder, above.st_uid, above.st_gid)
+    owner = owner_to_be(None, folder.parent.stat(), os.geteuid())
+    if owner is not None:
+        os.chown(folder, *owner)

@@ -2,8 +2,10 @@
 What the header modules share of RFC 3261 section 25.
 
 Quoted strings, comma lists, and the two findings about a value.  Knows no
-header by name.  Every pattern is possessive and tried at one place only, so
-that matching takes time linear in the length of what was received.
+header by name.  Runs of one class of characters are possessive, groups have
+one way only to match, and each pattern is tried at one place only, so that
+matching takes time linear in the length of what was received.  No group is
+possessive: CPython before 3.11.5 matches those wrongly (gh-106052).
 """
 
 from __future__ import annotations
@@ -17,12 +19,12 @@ from sipxha.errors import LocalError, RemoteError
 TOKEN = r"[!%'*+\-.0-9A-Z_`a-z~]"  # noqa: S105  (the grammar's word, not a secret)
 """One character of RFC 3261's C{token}, as a regular expression."""
 
-QUOTED = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+QUOTED = r'"[^"\\]*+(?:\\.[^"\\]*+)*"'
 """RFC 3261's C{quoted-string}, as a regular expression."""
 
 is_token = re.compile(TOKEN + "+").fullmatch
 
-_ELEMENT = re.compile(rf'(?:[^",<]++|{QUOTED}|<[^>]*+>)*+', re.DOTALL)
+_ELEMENT = re.compile(rf'(?:[^",<]++|{QUOTED}|<[^>]*+>)*', re.DOTALL)
 _PAIR = re.compile(r"\\(.)", re.DOTALL)
 
 

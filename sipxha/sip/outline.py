@@ -24,7 +24,7 @@ USUAL_PARAMS = 4
 
 # Each of these is narrower than the grammar, which has its own patterns: what
 # passes here must pass there too, never the other way round.
-_HOST = r"[0-9A-Za-z-]++(?:\.[0-9A-Za-z-]++)*+"
+_HOST = r"[0-9A-Za-z-]++(?:\.[0-9A-Za-z-]++)*"
 _PORT = r"(?:[1-5][0-9]{4}|6[0-4][0-9]{3}|[1-9][0-9]{0,3})"
 _URI = (
     rf"sips?:(?:[0-9A-Za-z_.+*-]++@)?{_HOST}(?::{_PORT})?"
@@ -32,7 +32,7 @@ _URI = (
 )
 _IDENTIFIER = rf"{TOKEN}{{1,{USUAL_IDENTIFIER - 7}}}+"
 _ADDRESS = rf'(?:"[^"\\\n]*+" ?|[0-9A-Za-z ]*+)<{_URI}>(?:;tag=({_IDENTIFIER}))?'
-_NOTES = rf"(?:;(?:rport(?:={_PORT})?|received=[0-9.]++|alias))*+"
+_NOTES = rf"(?:;(?:rport(?:={_PORT})?|received=[0-9.]++|alias))*"
 _VIA = (
     rf"SIP/2\.0/(UDP|TCP|TLS) ({_HOST})(?::({_PORT}))?{_NOTES}"
     rf";branch=(z9hG4bK{_IDENTIFIER}){_NOTES}"

@@ -17,7 +17,7 @@ from sipxha.sip.grammar import MalformedField, UnsafeValue, unquote
 # anew.  The last group takes all that is left where no parameter stands.
 _PARAM = re.compile(
     r"([ \t]*+;[ \t]*+([!$%&'*+\-./0-9:A-Z\[\]_`a-z~]++)"
-    r"(?:[ \t]*+=[ \t]*+(\"[^\"\\\x00]*+(?:\\[^\x00][^\"\\\x00]*+)*+\"|[^\x00-\x20\x7f;,\"<>]*+))?)|(.++)",
+    r"(?:[ \t]*+=[ \t]*+(\"[^\"\\\x00]*+(?:\\[^\x00][^\"\\\x00]*+)*\"|[^\x00-\x20\x7f;,\"<>]*+))?)|(.++)",
     re.DOTALL,
 )
 

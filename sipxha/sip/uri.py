@@ -20,8 +20,8 @@ _USER = r"[!#$&-9;=?A-Z\[-~]"
 _PASSWORD = r"[!$&-.0-9=A-Z_a-z~]"  # noqa: S105  (what one may hold)
 _SIP = re.compile(
     rf"([sS][iI][pP][sS]?):"
-    rf"(?:(?![:@])({_USER}*+(?:{_ESCAPE}{_USER}*+)*+)(?::({_PASSWORD}*+(?:{_ESCAPE}{_PASSWORD}*+)*+))?@)?"
-    r"([0-9A-Z_a-z-]++(?:\.[0-9A-Z_a-z-]++)*+\.?|\[[0-9A-Fa-f:.]{2,45}\])"
+    rf"(?:(?![:@])({_USER}*+(?:{_ESCAPE}{_USER}*+)*)(?::({_PASSWORD}*+(?:{_ESCAPE}{_PASSWORD}*+)*))?@)?"
+    r"([0-9A-Z_a-z-]++(?:\.[0-9A-Z_a-z-]++)*\.?|\[[0-9A-Fa-f:.]{2,45}\])"
     r"(?::([0-9]{1,5}))?"
     r"(;[!#-;=A-Z\[-~]++)?"
     r"(?:\?([!#-;=?-~]++))?"

@@ -19,7 +19,7 @@ DEFAULT_PORTS = {"UDP": 5060, "TCP": 5060, "TLS": 5061}
 _VIA = re.compile(
     # Any protocol and version: a request of another version is answered 505 by its Via.
     rf"[ \t]*+{TOKEN}++[ \t]*+/[ \t]*+{TOKEN}++[ \t]*+/[ \t]*+({TOKEN}++)[ \t]++"
-    r"([0-9A-Z_a-z-]++(?:\.[0-9A-Z_a-z-]++)*+\.?|\[[0-9A-Fa-f:.]{2,45}\])"
+    r"([0-9A-Z_a-z-]++(?:\.[0-9A-Z_a-z-]++)*\.?|\[[0-9A-Fa-f:.]{2,45}\])"
     r"(?:[ \t]*+:[ \t]*+([0-9]{1,5}))?(.*)",
     re.DOTALL,
 )

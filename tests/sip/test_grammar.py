@@ -4,9 +4,13 @@ Tests for L{sipxha.sip.grammar}.
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 from hypothesis import given
 from twisted.trial.unittest import SynchronousTestCase
 
+import sipxha.sip
 from sipxha.sip.grammar import MalformedField, UnsafeValue, cut_list, quote, split_list, unfold, unquote
 from tests.sip.samples import addresses, quoted_texts
 
@@ -90,3 +94,16 @@ class FindingTests(SynchronousTestCase):
         theirs, ours = MalformedField("via", "x" * 999), UnsafeValue("via", "x" * 999)
         self.assertEqual((theirs.status, theirs.name, len(theirs.value)), (400, "via", 200))
         self.assertEqual((ours.status, ours.name, len(ours.value)), (500, "via", 200))
+
+
+class PatternTests(SynchronousTestCase):
+    """
+    Tests for the regular expressions of the whole package.
+    """
+
+    def test_no_group_is_possessive(self) -> None:
+        """
+        The Python of Debian 12 would match what it should not.
+        """
+        for path in Path(sipxha.sip.__file__).parent.glob("*.py"):
+            self.assertIsNone(re.search(r"\)[*+?]\+", path.read_text()), path.name)

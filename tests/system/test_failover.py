@@ -158,6 +158,9 @@ class FailoverTests(PairTestCase):
         while (missing or status) and time.monotonic() < deadline:
             # Databases come up, and events come to them, a moment after the calls.
             status, _, err = await run(reactor, "sipxha", "resolve", *config)
+            if status == 1 and "database is not running" in err:
+                # A node serves before its database does.
+                continue
             self.assertIn(status, (0, 3), err)
             out = await sipxha(reactor, "cdr", "list", "--json", *config)
             records = [record for record in json.loads(out) if record["call_id"] in calls]
