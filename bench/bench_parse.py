@@ -15,8 +15,9 @@ from collections.abc import Callable
 from bench.calibration import calibrate
 from sipxha.sip.auth_fields import Credentials
 from sipxha.sip.check import check
-from sipxha.sip.message import Request, response_to
+from sipxha.sip.message import Request
 from sipxha.sip.parser import parse_message
+from sipxha.sip.response import response_to
 
 REGISTER = b"""\
 REGISTER sip:example.com SIP/2.0

@@ -23,8 +23,9 @@ from sipxha.config.model import Ports
 from sipxha.net.endpoint import Endpoint
 from sipxha.sip.check import check
 from sipxha.sip.hop import Flow
-from sipxha.sip.message import Request, response_to
+from sipxha.sip.message import Request
 from sipxha.sip.parser import parse_message
+from sipxha.sip.response import response_to
 from sipxha.transaction.layer import TransactionLayer
 from sipxha.transaction.vocabulary import RequestArrived, ServerKey
 

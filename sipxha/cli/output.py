@@ -93,7 +93,7 @@ def table(
 
     Columns that a row lacks are empty (C{null} in JSON).  A L{datetime} is
     printed as ISO 8601 in UTC in JSON, and in local time, with the zone's
-    name, for people.
+    name, for people; a mapping is an object in JSON, and a list for people.
     """
     if as_json:
         print_json([{column: row.get(column) for column in columns} for row in rows])
@@ -140,5 +140,7 @@ def _as_text(value: object) -> str:
         return f"{value.astimezone():%Y-%m-%d %H:%M:%S %Z}"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        value = ", ".join(f"{name} {part}" for name, part in value.items())
     # A terminal obeys control characters, and names come from strangers.
     return "".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in str(value))

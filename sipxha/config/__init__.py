@@ -2,6 +2,7 @@
 What a node is told: the configuration, and the files that it names.
 
     model         one frozen value for each element of sipxha.xml
+    limits        what a connection may cost
     load          sipxha.xml -> model, or every problem with its line
     schema        sipxha.rng, and what to say of a document that breaks it
     pem_files     whether certificate, key and authority belong together

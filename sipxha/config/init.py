@@ -164,13 +164,13 @@ def _configuration(cluster: Cluster, server: Server) -> str:
         f"  <dns {dns}/>",
         '  <users credentials="credential.xml" permissions="permission.xml" aliases="alias.xml"/>',
         "",
-        '  <proxy udp="5060" tcp="5060">',
+        '  <proxy udp="5060" tcp="5060" tls="5061">',
         '    <forwarding-rules file="forwardingrules.xml"/>',
         "  </proxy>",
-        '  <authproxy udp="5080" tcp="5080">',
+        '  <authproxy udp="5080" tcp="5080" tls="5081">',
         '    <auth-rules file="authrules.xml"/>',
         "  </authproxy>",
-        '  <registrar udp="5070" tcp="5070" authenticate="true">',
+        '  <registrar udp="5070" tcp="5070" tls="5071" authenticate="true">',
     ]
     if others:
         lines += [

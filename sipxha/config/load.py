@@ -10,6 +10,7 @@ names that resolve, databases) is not looked at here.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
@@ -17,9 +18,11 @@ from pathlib import Path
 from lxml import etree
 
 from sipxha.config import model
-from sipxha.config.pem_files import pem_problems
+from sipxha.config.limits import ConnectionLimits
+from sipxha.config.pem_files import pem_problems, public_pem_problems
 from sipxha.config.schema import NAMESPACE, Schema, line_of
 from sipxha.errors import LocalError
+from sipxha.sip.limits import MessageLimits
 
 SHORTEST_SECRET = 32
 """Bytes; what C{sipxha init} writes is twice as long."""
@@ -97,21 +100,23 @@ class _Reading:
         node = self._node()
         tls = self._tls(node)
         call_events = self._call_events(tls)
+        domain = self._domain()
         config = model.Config(
             path=self._path,
-            domain=self._domain(),
+            domain=domain,
             node=node,
             secret=self._secret(),
             tls=tls,
             dns=self._dns(),
             users=self._users(),
-            proxy=self._proxy(),
-            authproxy=self._authproxy(),
+            proxy=self._proxy(domain, tls),
+            authproxy=self._authproxy(tls),
             registrar=self._registrar(node, tls),
             call_events=call_events,
             call_resolver=self._call_resolver(tls, call_events),
             console=self._console(),
             log=self._log(),
+            limits=self._limits(),
         )
         self._look_for_port_collisions(config)
         return config
@@ -178,22 +183,40 @@ class _Reading:
         element = self._must("users")
         return model.Users(*(self._file(element, name) for name in ("credentials", "permissions", "aliases")))
 
-    def _proxy(self) -> model.Proxy | None:
+    def _proxy(self, domain: model.Domain, tls: model.Tls | None) -> model.Proxy | None:
         element = self._maybe("proxy")
         if element is None:
             return None
         return model.Proxy(
-            self._ports(element),
+            self._ports(element, tls),
             _text(element, "strangers", "challenge"),
             _text(element, "decline-ends-search", "true") == "true",
             self._file(_inside(element, "forwarding-rules"), "file"),
+            self._public_tls(element, domain, tls),
         )
 
-    def _authproxy(self) -> model.AuthProxy | None:
+    def _public_tls(
+        self, proxy: etree._Element, domain: model.Domain, tls: model.Tls | None
+    ) -> model.Tls | None:
+        element = next(_each(proxy, "tls"), None)
+        if element is None:
+            return None
+        if "tls" not in proxy.attrib:
+            self._refuse(element, "<tls> is for the port of the attribute tls, which <proxy> lacks")
+        if tls is None:
+            return None
+        before = len(self.problems)
+        public = model.Tls(self._file(element, "certificate"), self._file(element, "key"), tls.authority)
+        if len(self.problems) == before:
+            for problem in public_pem_problems(public, domain.name, datetime.now(UTC)):
+                self._refuse(element, problem)
+        return public
+
+    def _authproxy(self, tls: model.Tls | None) -> model.AuthProxy | None:
         element = self._maybe("authproxy")
         if element is None:
             return None
-        return model.AuthProxy(self._ports(element), self._file(_inside(element, "auth-rules"), "file"))
+        return model.AuthProxy(self._ports(element, tls), self._file(_inside(element, "auth-rules"), "file"))
 
     def _registrar(self, node: model.NodeName, tls: model.Tls | None) -> model.Registrar | None:
         element = self._maybe("registrar")
@@ -209,7 +232,7 @@ class _Reading:
                 f"min-expires {least}, default-expires {usual}, max-expires {most}: they must not fall",
             )
         return model.Registrar(
-            ports=self._ports(element),
+            ports=self._ports(element, tls),
             min_expires=least,
             default_expires=usual,
             max_expires=most,
@@ -299,12 +322,23 @@ class _Reading:
             self._refuse(element, f"{file.parent} is not a folder")
         return model.Log(_text(element, "level", "info"), file)
 
+    def _limits(self) -> model.Limits:
+        element = self._maybe("limits")
+        if element is None:
+            return model.DEFAULT_LIMITS
+        return model.Limits(
+            MessageLimits(**_numbers(element, MessageLimits)),
+            ConnectionLimits(**_numbers(element, ConnectionLimits)),
+        )
+
     def _look_for_port_collisions(self, config: model.Config) -> None:
         """
         No two services of a node can have one port.
         """
         taken: dict[tuple[str, str, int], str] = {}
         for transport, address, port, service in config.listeners():
+            # TLS is spoken over TCP.
+            transport = "tcp" if transport == "tls" else transport
             other = taken.setdefault((transport, address, port), service)
             if other != service:
                 self._refuse(self._root, f"{service} and {other} both want {transport} port {port}")
@@ -337,13 +371,19 @@ class _Reading:
             self._refuse(element, f"{attribute} must be an IPv4 or IPv6 address, not {address!r}")
         return address
 
-    def _ports(self, element: etree._Element) -> model.Ports:
-        udp, tcp = (int(_text(element, name)) if name in element.attrib else None for name in ("udp", "tcp"))
+    def _ports(self, element: etree._Element, certificate: model.Tls | None) -> model.Ports:
+        name = etree.QName(element).localname
+        udp, tcp, tls = (
+            int(_text(element, transport)) if transport in element.attrib else None
+            for transport in ("udp", "tcp", "tls")
+        )
         if udp is None and tcp is None:
-            self._refuse(
-                element, f"<{etree.QName(element).localname}> listens nowhere: it needs udp, tcp or both"
-            )
-        return model.Ports(udp, tcp)
+            self._refuse(element, f"<{name}> listens nowhere: it needs udp, tcp or both")
+        if tls is not None and certificate is None:
+            self._refuse(element, f"the attribute tls of <{name}> needs <tls>: phones ask for a certificate")
+        if tls is not None and tls == tcp:
+            self._refuse(element, f"tcp and tls of <{name}> cannot have one port")
+        return model.Ports(udp, tcp, tls)
 
 
 def _each(element: etree._Element, name: str) -> Iterator[etree._Element]:
@@ -356,6 +396,14 @@ def _inside(element: etree._Element, name: str) -> etree._Element:
 
 def _text(element: etree._Element, attribute: str, default: str = "") -> str:
     return str(element.get(attribute, default)).strip()
+
+
+def _numbers(element: etree._Element, of: type[MessageLimits | ConnectionLimits]) -> dict[str, int]:
+    """
+    The attributes that have the names of fields of a class.
+    """
+    names = {field.name: field.name.replace("_", "-") for field in fields(of)}
+    return {field: int(_text(element, name)) for field, name in names.items() if name in element.attrib}
 
 
 def _is_address(text: str) -> bool:

@@ -10,9 +10,12 @@ and the service behind it does not run.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
+
+from sipxha.config.limits import ConnectionLimits
+from sipxha.sip.limits import MessageLimits
 
 
 class Listener(NamedTuple):
@@ -21,7 +24,7 @@ class Listener(NamedTuple):
     """
 
     transport: str
-    """C{"udp"} or C{"tcp"}."""
+    """C{"udp"}, C{"tcp"} or C{"tls"}."""
 
     address: str
     port: int
@@ -103,6 +106,7 @@ class Users:
 class Ports:
     """
     Where a SIP service listens; C{None} for a transport that it does not offer.
+    With a TLS port there is a L{Tls}.
     """
 
     udp: int | None
@@ -122,6 +126,8 @@ class Proxy:
 
     decline_ends_search: bool
     forwarding_rules: Path
+    tls: Tls | None = None
+    """What phones see; C{None} for the node's own certificate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +242,20 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """
+    C{<limits>}: what one sender may cost each of our SIP services.
+    """
+
+    message: MessageLimits = field(default_factory=MessageLimits)
+    connection: ConnectionLimits = field(default_factory=ConnectionLimits)
+
+
+DEFAULT_LIMITS = Limits()
+"""For whoever has no reason for others."""
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """
     All of sipxha.xml.
@@ -257,6 +277,7 @@ class Config:
     call_resolver: CallResolver | None
     console: Console | None
     log: Log
+    limits: Limits
 
     def peers(self) -> tuple[Peer, ...]:
         """
@@ -280,6 +301,8 @@ class Config:
                 yield Listener("udp", address, sip.ports.udp, service)
             if sip is not None and sip.ports.tcp is not None:
                 yield Listener("tcp", address, sip.ports.tcp, service)
+            if sip is not None and sip.ports.tls is not None:
+                yield Listener("tls", address, sip.ports.tls, service)
         if self.registrar is not None and self.registrar.replication is not None:
             yield Listener("tcp", address, self.registrar.replication.port, "replication")
         if self.call_events is not None and self.call_events.listen is not None:

@@ -46,6 +46,9 @@ class _Attribute(NamedTuple):
 
 
 class _Child(NamedTuple):
+    define: str
+    """Two elements may have one name, in different places."""
+
     required: bool
     repeated: bool
 
@@ -84,9 +87,9 @@ class Schema:
         # A schema that has outgrown this module still gets a message.
         return found or [Problem(entry.line, entry.message) for entry in self._relaxng.error_log]
 
-    def _of_element(self, element: etree._Element, name: str) -> Iterator[Problem]:
-        line = line_of(element)
-        shape = self._shapes[name]
+    def _of_element(self, element: etree._Element, define: str) -> Iterator[Problem]:
+        line, name = line_of(element), etree.QName(element).localname
+        shape = self._shapes[define]
         yield from self._of_attributes(element, name, shape)
 
         seen: Counter[str] = Counter()
@@ -102,7 +105,7 @@ class Schema:
                 seen[local] += 1
                 if seen[local] == 2 and not shape.children[local].repeated:
                     yield Problem(line_of(child), f"<{name}> takes only one <{local}>")
-                yield from self._of_element(child, local)
+                yield from self._of_element(child, shape.children[local].define)
         for local, rule in shape.children.items():
             if rule.required and not seen[local]:
                 yield Problem(line, f"<{name}> lacks the element <{local}>")
@@ -177,8 +180,8 @@ class Schema:
                 attributes[name] = _Attribute(str(part[0].get("name")), required, _RNG + "choice" in around)
             elif tag != _RNG + "ref":
                 todo.extend((inner, around | {tag}) for inner in reversed(part))
-            elif self._defines[name].find(_RNG + "element") is not None:
-                children[name] = _Child(required, bool(around & _REPEATED))
+            elif (child := self._defines[name].find(_RNG + "element")) is not None:
+                children[str(child.get("name"))] = _Child(name, required, bool(around & _REPEATED))
             elif self._defines[name].find(_DOCUMENTATION) is not None:
                 text = name
             else:

@@ -52,9 +52,9 @@ class ZonePorts(NamedTuple):
     Where the services of every node listen; C{None} for a service that no node offers.
     """
 
-    proxy: Ports | None = Ports(5060, 5060)
-    registrar: Ports | None = Ports(5070, 5070)
-    authproxy: Ports | None = Ports(5080, 5080)
+    proxy: Ports | None = Ports(5060, 5060, 5061)
+    registrar: Ports | None = Ports(5070, 5070, 5071)
+    authproxy: Ports | None = Ports(5080, 5080, 5081)
 
 
 STANDARD_PORTS = ZonePorts()
@@ -142,22 +142,27 @@ def _front_door(
     if ports is None:
         return
     offered = [
-        (letter, t, port) for letter, t, port in (("T", "tcp", ports.tcp), ("U", "udp", ports.udp)) if port
+        (order, protocol, service, port)
+        for order, protocol, service, port in (
+            (50, "SIP+D2T", "_sip._tcp", ports.tcp),
+            (90, "SIP+D2U", "_sip._udp", ports.udp),
+            (100, "SIPS+D2T", "_sips._tcp", ports.tls),
+        )
+        if port
     ]
-    orders = {"tcp": 50, "udp": 90}
     yield _Block(
         "Which transport to use for the domain: the lowest first number is tried first (RFC 3263).",
         [
-            _Record(zone, "NAPTR", f'{orders[transport]} 50 "s" "SIP+D2{letter}" "" _sip._{transport}.{zone}')
-            for letter, transport, _port in offered
+            _Record(zone, "NAPTR", f'{order} 50 "s" "{protocol}" "" {service}.{zone}')
+            for order, protocol, service, _port in offered
         ],
     )
     yield _Block(
         "The forking proxies, where phones and the world enter.\n"
         "Priority, weight, port, server: they share the load, and step in for each other.",
         [
-            _Record(f"_sip._{transport}.{zone}", "SRV", f"1 100 {port} {name}")
-            for _letter, transport, port in offered
+            _Record(f"{service}.{zone}", "SRV", f"1 100 {port} {name}")
+            for _order, _protocol, service, port in offered
             for name, _address in servers
         ],
     )
@@ -171,21 +176,25 @@ def _services(servers: Sequence[tuple[str, str | None]], ports: ZonePorts) -> It
         if ports.registrar is not None:
             yield _Block(
                 f"The registrar as {name[:-1]} sees it: its own first, then the others.\n"
-                "TCP only, so that a dead one is noticed at once.",
-                list(_own_first("tcp", "rr", name, servers, ports.registrar.tcp, 1)),
+                "Never UDP, so that a dead one is noticed at once.",
+                [
+                    *_own_first("_sip._tcp", "rr", name, servers, ports.registrar.tcp, 1),
+                    *_own_first("_sips._tcp", "rr", name, servers, ports.registrar.tls, 1),
+                ],
             )
         if ports.authproxy is not None:
             yield _Block(
                 f"The authproxy as {name[:-1]} sees it: TCP before UDP, its own before the others.",
                 [
-                    *_own_first("tcp", "ap", name, servers, ports.authproxy.tcp, 1),
-                    *_own_first("udp", "ap", name, servers, ports.authproxy.udp, 3),
+                    *_own_first("_sip._tcp", "ap", name, servers, ports.authproxy.tcp, 1),
+                    *_own_first("_sip._udp", "ap", name, servers, ports.authproxy.udp, 3),
+                    *_own_first("_sips._tcp", "ap", name, servers, ports.authproxy.tls, 1),
                 ],
             )
 
 
 def _own_first(
-    transport: str,
+    protocol: str,
     service: str,
     node: str,
     servers: Sequence[tuple[str, str | None]],
@@ -197,7 +206,7 @@ def _own_first(
     """
     if port is None:
         return
-    owner = f"_sip._{transport}.{service}.{node}"
+    owner = f"{protocol}.{service}.{node}"
     yield _Record(owner, "SRV", f"{priority} 0 {port} {node}")
     for name, _address in servers:
         if name != node:

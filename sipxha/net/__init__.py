@@ -4,8 +4,10 @@ Sockets: everything that touches the network, and nothing that decides.
     - driver: runs a pure core in the reactor; the one timer of each
     - endpoint: one SIP service's ports and transactions, and its user
     - branch: one request on its way through several hops
-    - transports: which socket or connection a SIP message takes
-    - udp, stream: datagrams and TCP connections that carry SIP
+    - transports: which socket a SIP message takes
+    - connections: and which of the connections over TCP and TLS
+    - udp, stream: datagrams and connections that carry SIP
+    - sip_tls: SIP over TLS; who the far end has proved to be
     - dns, names, dns_client: hops for a URI; records remembered; servers asked
     - zone_server: a zone file served over UDP and TCP
     - tls: mutual TLS between nodes

@@ -45,8 +45,8 @@ __all__ = ["Locator", "resolver_for", "serve_zone"]
 
 TRANSPORTS = ("tcp", "udp")
 """
-What we speak.  TCP is liked better where the far end leaves it to us: a dead
-server is noticed at once.
+What every node speaks.  TCP is liked better where the far end leaves it to us:
+a dead server is noticed at once.
 """
 
 PLAN_LIFE = 1.0
@@ -106,18 +106,21 @@ class Locator:
         chance: Callable[[], float],
         own_names: Iterable[str] = (),
         families: Sequence[int] = (dns.A, dns.AAAA),
+        transports: Sequence[str] = TRANSPORTS,
     ) -> None:
         """
         @param chance: Gives numbers from 0 up to, not including, 1.
         @param own_names: Names and addresses of the nodes of this cluster.
         @param families: C{dns.A}, C{dns.AAAA} or both: those that our sockets
             can send to, the preferred one first.
+        @param transports: What we speak, best liked first.
         """
         self._reactor = reactor
         self._names = Names(reactor, resolver)
         self._chance = chance
         self._own = frozenset(name.lower().removesuffix(".") for name in own_names)
         self._families = families
+        self._transports = transports
         self._quarantine = Quarantine(QUARANTINE)
         self._plans: dict[Target, _Plan] = {}
 
@@ -129,7 +132,7 @@ class Locator:
             (there is none) or L{DNSFailed} (nobody knows).
         """
         try:
-            target = target_of(uri, TRANSPORTS)
+            target = target_of(uri, self._transports)
         except Unlocatable as reason:
             return fail(reason)
         if target.is_numeric:
@@ -157,8 +160,13 @@ class Locator:
 
         Such a place answers at once or is dead.
         """
-        host = uri.host.lower().removesuffix(".").strip("[]")
-        return host in self._own or host.partition(".")[2] in self._own
+        return self.is_own_name(uri.host.lower().removesuffix(".").strip("[]"))
+
+    def is_own_name(self, name: str) -> bool:
+        """
+        The same for a name as it stands in a L{Hop}.
+        """
+        return name in self._own or name.partition(".")[2] in self._own
 
     def failed(self, hop: Hop) -> None:
         """

@@ -19,15 +19,17 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import Interface
 
-from sipxha.config.model import Ports
+from sipxha.config.model import DEFAULT_LIMITS, Limits, Ports
 from sipxha.errors import LocalError, RemoteError
 from sipxha.net.branch import Branch, IBranchObserver
 from sipxha.net.driver import Driver
-from sipxha.net.transports import Transports
+from sipxha.net.sip_tls import SipTls
+from sipxha.net.transports import DEFAULT_PORTS, Transports
 from sipxha.sip import ids
 from sipxha.sip.check import check
 from sipxha.sip.hop import Flow, Hop
-from sipxha.sip.message import MalformedMessage, Message, Request, Response, response_to
+from sipxha.sip.message import MalformedMessage, Message, Request, Response
+from sipxha.sip.response import response_to
 from sipxha.transaction import vocabulary
 from sipxha.transaction.key import client_key
 from sipxha.transaction.layer import TransactionLayer
@@ -52,7 +54,7 @@ class ITransactionUser(Interface):
     def request_received(transaction: ServerKey, request: Request, flow: Flow) -> None:
         """
         A new request, neither ACK nor CANCEL, that
-        L{check<sipxha.sip.message.check>} found well-formed.
+        L{check<sipxha.sip.check.check>} found well-formed.
 
         Every one wants an answer through L{Endpoint.respond}.  An INVITE wants
         a 100 at once when its answer will take longer than 200 ms; nothing
@@ -106,17 +108,26 @@ class Endpoint(Service):
         advertised: str,
         user: ITransactionUser,
         mint: Callable[[], str],
+        tls: SipTls | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+        is_neighbour: Callable[[str], bool] = lambda address: False,
     ) -> None:
+        """
+        @param tls: Must be there if a TLS port is.
+        @param is_neighbour: Whether an address is that of a server of ours,
+            which may open any number of connections.
+        """
         self.setName(name)
         self.advertised = advertised
-        self._host = f"[{advertised}]" if ":" in advertised else advertised.lower()
+        self._host = (f"[{advertised}]" if ":" in advertised else advertised).lower()
         self._user = user
         self._mint = mint
         self._reactor = reactor
         self._layer = TransactionLayer()
         self._driver: Driver[Effect] = Driver(reactor, self._layer, self._perform, self._perform_failed)
-        self._transports = Transports(reactor, listen, ports, self)
+        self._transports = Transports(reactor, listen, ports, self, tls, limits, is_neighbour)
         self._attempts: dict[ClientKey, _Attempt] = {}
+        self._held: dict[ServerKey, Flow] = {}
         self._performers: dict[type, Callable[[Any], None]] = {
             vocabulary.SendRequest: self._send_request,
             vocabulary.SendResponse: self._send_response,
@@ -157,7 +168,7 @@ class Endpoint(Service):
 
     def port(self, transport: str) -> int | None:
         """
-        The port that is bound for C{"udp"} or C{"tcp"}, or that would be.
+        The port that is bound for C{"udp"}, C{"tcp"} or C{"tls"}, or that would be.
         """
         return self._transports.port(transport)
 
@@ -292,6 +303,8 @@ class Endpoint(Service):
                 return
             try:
                 check(message)
+                if flow.transport == "tls":
+                    self._note_alias(message, flow)
                 effects = self._layer.request_received(message, flow, self._driver.now())
             except RemoteError as error:
                 self._refuse(message, flow, error)
@@ -328,7 +341,9 @@ class Endpoint(Service):
 
     def _via(self, transport: str, branch: str) -> str:
         port = self._transports.port(transport)
-        return f"SIP/2.0/{transport.upper()} {self._host}:{port};branch={branch};rport"
+        # RFC 5923 section 5: requests may come back on the same connection.
+        alias = ";alias" if transport == "tls" else ""
+        return f"SIP/2.0/{transport.upper()} {self._host}:{port};branch={branch}{alias};rport"
 
     def _stamp(self, request: Request, flow: Flow) -> None:
         """
@@ -346,6 +361,11 @@ class Endpoint(Service):
         else:
             stamped = str(via.with_param("rport", str(flow.port)).with_param("received", flow.address))
         request.replace_first("via", stamped)
+
+    def _note_alias(self, request: Request, flow: Flow) -> None:
+        via = request.via
+        if "alias" in via.params:
+            self._transports.connections.add_alias(flow, via.port or DEFAULT_PORTS["tls"])
 
     def _refuse(self, request: Request, flow: Flow, error: RemoteError) -> None:
         if request.method == "ACK":
@@ -387,8 +407,12 @@ class Endpoint(Service):
     def _request_arrived(self, effect: vocabulary.RequestArrived) -> None:
         if effect.request.method == "CANCEL":
             self._cancel_arrived(effect.key, effect.request)
-        else:
-            self._user.request_received(*effect)
+            return
+        if effect.key.method == "INVITE" and effect.flow.transport != "udp":
+            # A phone may ring for longer than a connection may be silent.
+            self._held[effect.key] = effect.flow
+            self._transports.connections.hold(effect.flow, effect.key)
+        self._user.request_received(*effect)
 
     def _cancel_arrived(self, key: ServerKey, request: Request) -> None:
         invite = self._layer.invite_of(key)
@@ -425,10 +449,13 @@ class Endpoint(Service):
             self._user.server_failed(effect.key)
 
     def _finished(self, effect: vocabulary.Finished) -> None:
-        if isinstance(effect.key, ClientKey):
-            attempt = self._attempts.pop(effect.key, None)
+        key = effect.key
+        if isinstance(key, ClientKey):
+            attempt = self._attempts.pop(key, None)
             if attempt is not None:
-                self._transports.withdraw(attempt.hop, effect.key)
+                self._transports.withdraw(attempt.hop, key)
+        elif (flow := self._held.pop(key, None)) is not None:
+            self._transports.connections.let_go(flow, key)
 
 
 def _derived_branch(request: Request) -> str:

@@ -1,40 +1,34 @@
 """
 The sockets of one endpoint: RFC 3261 section 18.
 
-Chooses the connection that a message takes, opens it if there is none, and
-says when that cannot be done.  It changes no message and looks into none but
-for the address in a response's top Via.
+Takes and gives back its ports, and says when that cannot be done; sends by
+datagram or by one of the L{Connections}.  It changes no message and looks into
+none but for the address in a response's top Via.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IAddress, IConnector, IListeningPort
-from twisted.internet.protocol import ClientFactory, Factory
-from twisted.python.failure import Failure
+from twisted.internet.interfaces import IListeningPort
 
-from sipxha.config.model import Ports
+from sipxha.config.model import DEFAULT_LIMITS, Limits, Ports
 from sipxha.errors import LocalError
-from sipxha.net.stream import SipStream
+from sipxha.net.connections import Connections
+from sipxha.net.sip_tls import SipTls
 from sipxha.net.udp import MAX_DATAGRAM, SipDatagrams
 from sipxha.sip.hop import Flow, Hop
 from sipxha.sip.message import MalformedMessage, Message, Response
 from sipxha.transaction.vocabulary import ClientKey, ServerKey
 
-CONNECT_LIMIT = 3.0
-"""Seconds after which a connection that does not come about has failed."""
-
-CLOSE_LIMIT = 1.0
-"""Seconds that peers have, at the end, to take what is still to be sent."""
-
 BACKLOG = 512
 """Connections that may wait to be accepted: phones come back all at once."""
 
-DEFAULT_PORT = 5060
+DEFAULT_PORTS = {"udp": 5060, "tcp": 5060, "tls": 5061}
 
 
 class Receiver(Protocol):
@@ -63,69 +57,50 @@ class CannotBind(LocalError):
     """
     A port is taken, or not ours to take.
 
-    @ivar transport: C{"udp"} or C{"tcp"}.
+    @ivar transport: C{"udp"}, C{"tcp"} or C{"tls"}.
     """
 
     def __init__(self, transport: str, address: str, port: int, why: str) -> None:
-        super().__init__(f"cannot listen on {address}:{port}/{transport}: {why}")
+        host = f"[{address}]" if ":" in address else address
+        super().__init__(f"cannot listen on {host}:{port}/{transport}: {why}")
         self.transport = transport
         self.address = address
         self.port = port
 
 
-class _Accepting(Factory):
-    """
-    Makes the streams of those who connect to us.
-    """
-
-    noisy = False
-
-    def __init__(self, transports: Transports) -> None:
-        self._transports = transports
-
-    def buildProtocol(self, addr: IAddress | None) -> SipStream:
-        return self._transports.new_stream()
-
-
-class _Opening(ClientFactory):
-    """
-    A connection that we wait for, and what is to be sent on it.
-    """
-
-    noisy = False
-
-    def __init__(self, transports: Transports, address: str, port: int) -> None:
-        self._transports = transports
-        self.place = (address, port)
-        self.waiting: list[tuple[bytes, ClientKey | ServerKey | None]] = []
-        self.connector: IConnector | None = None
-
-    def buildProtocol(self, addr: IAddress | None) -> SipStream:
-        return self._transports.new_stream()
-
-    def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
-        self._transports.open_failed(self)
-
-
 class Transports:
     """
-    The UDP port, the TCP port and the connections of one endpoint.
+    The UDP port, the TCP and TLS ports and the connections of one endpoint.
 
     @ivar receiver: Who is told what comes in.
+
+    @ivar connections: Those over TCP and TLS.
     """
 
-    def __init__(self, reactor: Any, listen: str, ports: Ports, receiver: Receiver) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        listen: str,
+        ports: Ports,
+        receiver: Receiver,
+        tls: SipTls | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+        is_neighbour: Callable[[str], bool] = lambda address: False,
+    ) -> None:
+        """
+        @param tls: Must be there if a TLS port is.
+        @param is_neighbour: Whether an address is that of a server of ours,
+            which may open any number of connections.
+        """
         self.receiver = receiver
+        self.connections = Connections(reactor, listen, receiver, tls, limits, is_neighbour)
         self._reactor = reactor
         self._listen = listen
-        self._ports = ports
+        self._limits = limits.message
+        self._ports = {"udp": ports.udp, "tcp": ports.tcp, "tls": ports.tls}
         self._datagrams: SipDatagrams | None = None
         self._listening: list[IListeningPort] = []
         self._bound: dict[str, int] = {}
-        self._streams: dict[int, SipStream] = {}
-        self._by_place: dict[tuple[str, int], SipStream | _Opening] = {}
-        self._connections = 0
-        self._closed: Deferred[None] | None = None
 
     def bind(self) -> None:
         """
@@ -135,24 +110,29 @@ class Transports:
         """
         if self._listening:
             return
-        udp, tcp = self._ports.udp, self._ports.tcp
-        try:
-            if udp is not None:
-                transport, port = "udp", udp
-                datagrams = SipDatagrams(self.receiver)
-                self._keep("udp", self._reactor.listenUDP(udp, datagrams, self._listen, MAX_DATAGRAM))
-                self._datagrams = datagrams
-            if tcp is not None:
-                transport, port = "tcp", tcp
-                self._keep("tcp", self._reactor.listenTCP(tcp, _Accepting(self), BACKLOG, self._listen))
-        except CannotListenError as error:
-            self._release()
-            raise CannotBind(transport, self._listen, port, str(error.socketError)) from error
+        for transport, port in self._ports.items():
+            if port is None:
+                continue
+            try:
+                listening = self._bind(transport, port)
+            except CannotListenError as error:
+                self._release()
+                raise CannotBind(transport, self._listen, port, str(error.socketError)) from error
+            self._listening.append(listening)
+            address: Any = listening.getHost()
+            self._bound[transport] = address.port
+        self.connections.is_wanted = True
 
-    def _keep(self, transport: str, listening: IListeningPort) -> None:
-        self._listening.append(listening)
-        address: Any = listening.getHost()
-        self._bound[transport] = address.port
+    def _bind(self, transport: str, port: int) -> IListeningPort:
+        listening: IListeningPort
+        if transport == "udp":
+            datagrams = SipDatagrams(self.receiver, self._limits)
+            listening = self._reactor.listenUDP(port, datagrams, self._listen, MAX_DATAGRAM)
+            self._datagrams = datagrams
+        else:
+            factory = self.connections.accepting(transport)
+            listening = self._reactor.listenTCP(port, factory, BACKLOG, self._listen)
+        return listening
 
     def _release(self) -> Deferred[Any]:
         listening, self._listening = self._listening, []
@@ -165,35 +145,13 @@ class Transports:
         Give back all ports and close all connections.
         """
         released = self._release()
-        for place in list(self._by_place.values()):
-            if isinstance(place, _Opening) and place.connector is not None:
-                place.connector.stopConnecting()
-        for stream in list(self._streams.values()):
-            stream.close()
-        if not self._streams:
-            return released.addCallback(lambda _: None)
-        closed = self._closed = Deferred()
-        limit = self._reactor.callLater(CLOSE_LIMIT, self._abort_all)
-
-        def done(_: object) -> Deferred[Any]:
-            if limit.active():
-                limit.cancel()
-            return released
-
-        return closed.addCallback(done).addCallback(lambda _: None)
-
-    def _abort_all(self) -> None:
-        for stream in list(self._streams.values()):
-            stream.abort()
+        return self.connections.close().addCallback(lambda _: released).addCallback(lambda _: None)
 
     def port(self, transport: str) -> int | None:
         """
-        The port for C{"udp"} or C{"tcp"}: the bound one, if it is.
+        The port for C{"udp"}, C{"tcp"} or C{"tls"}: the bound one, if it is.
         """
-        bound = self._bound.get(transport)
-        if bound is not None:
-            return bound
-        return {"udp": self._ports.udp, "tcp": self._ports.tcp}.get(transport)
+        return self._bound.get(transport, self._ports.get(transport))
 
     def speaks(self, hop: Hop | Flow) -> bool:
         """
@@ -205,7 +163,8 @@ class Transports:
 
     def send(self, data: bytes, hop: Hop | Flow, key: ClientKey | ServerKey | None) -> None:
         """
-        Send a request.  A L{Hop} over TCP uses any connection to its place; a
+        Send a request.  A L{Hop} over TCP uses any connection to its place,
+        over TLS one whose far end has proved to be whom the hop is for; a
         L{Flow} only its own.
 
         @param key: Whom L{Receiver.send_failed} is told of, if anyone.
@@ -213,16 +172,11 @@ class Transports:
         transport = hop.transport
         if transport == "udp" and self._datagrams is not None:
             if not self._datagrams.send(data, hop.address, hop.port):
-                self._fail_later(key)
-        elif transport == "tcp" and "tcp" in self._bound:
-            if isinstance(hop, Hop):
-                self._send_to_place(data, hop.address, hop.port, key)
-            elif (stream := self._streams.get(hop.connection)) is not None:
-                self._send_on(stream, data, key)
-            else:
-                self._fail_later(key)
+                self.connections.fail_later(key)
+        elif transport != "udp" and transport in self._bound:
+            self.connections.send(data, hop, key)
         else:
-            self._fail_later(key)
+            self.connections.fail_later(key)
 
     def respond(self, response: Response, flow: Flow, key: ServerKey | None) -> None:
         """
@@ -237,13 +191,14 @@ class Transports:
             if ";rport=" not in top or "maddr" in top:
                 address, port = _reply_address(response, flow)
             if self._datagrams is None or not self._datagrams.send(data, address, port):
-                self._fail_later(key)
-        elif (stream := self._streams.get(flow.connection)) is not None:
-            stream.send(data)
-        elif flow.transport == "tcp" and "tcp" in self._bound:
-            self._send_to_place(data, flow.address, response.via.port or DEFAULT_PORT, key)
-        else:
-            self._fail_later(key)
+                self.connections.fail_later(key)
+            return
+        is_registered = key is not None and key.method == "REGISTER" and 200 <= response.status < 300
+        if self.connections.answer(data, flow, is_registered=is_registered):
+            return
+        via = response.via
+        port = via.port or DEFAULT_PORTS[flow.transport]
+        self.send(data, Hop(flow.transport, flow.address, port, via.host.strip("[]").lower()), key)
 
     def withdraw(self, hop: Hop | Flow, key: ClientKey) -> bool:
         """
@@ -251,93 +206,7 @@ class Transports:
 
         @return: Whether its request had not been sent yet, and now never will.
         """
-        if hop.transport != "tcp":
-            return False
-        if isinstance(hop, Hop):
-            place = self._by_place.get((hop.address, hop.port))
-        else:
-            place = self._streams.get(hop.connection)
-        if isinstance(place, SipStream):
-            place.unanswered.discard(key)
-        elif place is not None:
-            kept = [item for item in place.waiting if item[1] != key]
-            if len(kept) < len(place.waiting):
-                place.waiting = kept
-                return True
-        return False
-
-    def _send_to_place(self, data: bytes, address: str, port: int, key: ClientKey | ServerKey | None) -> None:
-        place = self._by_place.get((address, port))
-        if isinstance(place, SipStream):
-            self._send_on(place, data, key)
-            return
-        if place is not None:
-            place.waiting.append((data, key))
-            return
-        opening = self._by_place[address, port] = _Opening(self, address, port)
-        opening.waiting.append((data, key))
-        source = None if self._listen in ("", "0.0.0.0", "::") else (self._listen, 0)
-        opening.connector = self._reactor.connectTCP(address, port, opening, CONNECT_LIMIT, source)
-
-    def _send_on(self, stream: SipStream, data: bytes, key: ClientKey | ServerKey | None) -> None:
-        if isinstance(key, ClientKey):
-            stream.unanswered.add(key)
-        stream.send(data)
-
-    def _fail_later(self, key: ClientKey | ServerKey | None) -> None:
-        if key is not None:
-            self._reactor.callLater(0, self.receiver.send_failed, key)
-
-    # For our connections
-
-    def new_stream(self) -> SipStream:
-        """
-        A stream for a connection that is about to be.
-        """
-        self._connections += 1
-        return SipStream(self, self._connections)
-
-    def stream_opened(self, stream: SipStream) -> None:
-        """
-        The stream is connected; what waits for its place goes out.
-        """
-        flow = stream.flow
-        if not self._listening:
-            # It came about while we closed.
-            stream.abort()
-            return
-        self._streams[flow.connection] = stream
-        opening = self._by_place.get((flow.address, flow.port))
-        self._by_place[flow.address, flow.port] = stream
-        if isinstance(opening, _Opening):
-            for data, key in opening.waiting:
-                self._send_on(stream, data, key)
-            opening.waiting = []
-
-    def stream_closed(self, stream: SipStream) -> None:
-        """
-        The stream is lost, and with it whatever was sent on it and has had no
-        answer.
-        """
-        flow = stream.flow
-        self._streams.pop(flow.connection, None)
-        if self._by_place.get((flow.address, flow.port)) is stream:
-            del self._by_place[flow.address, flow.port]
-        for key in list(stream.unanswered):
-            self.receiver.send_failed(key)
-        if self._closed is not None and not self._streams:
-            closed, self._closed = self._closed, None
-            closed.callback(None)
-
-    def open_failed(self, opening: _Opening) -> None:
-        """
-        Nobody is there.
-        """
-        if self._by_place.get(opening.place) is opening:
-            del self._by_place[opening.place]
-        for _, key in opening.waiting:
-            # connectTCP may fail before it returns.
-            self._fail_later(key)
+        return hop.transport != "udp" and self.connections.withdraw(hop, key)
 
 
 def _reply_address(response: Response, flow: Flow) -> tuple[str, int]:
@@ -347,7 +216,7 @@ def _reply_address(response: Response, flow: Flow) -> tuple[str, int]:
     via = response.via
     maddr = (via.params.get("maddr") or "").strip("[]")
     if isIPAddress(maddr) or isIPv6Address(maddr):
-        return maddr, via.port or DEFAULT_PORT
+        return maddr, via.port or DEFAULT_PORTS["udp"]
     if via.rport:
         return flow.address, flow.port
-    return flow.address, via.port or DEFAULT_PORT
+    return flow.address, via.port or DEFAULT_PORTS["udp"]

@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IUDPTransport
 from twisted.internet.protocol import DatagramProtocol
 
 from sipxha.sip.hop import Flow
+from sipxha.sip.limits import DEFAULT, MessageLimits
 from sipxha.sip.message import MalformedMessage
 from sipxha.sip.parser import parse_message
 
@@ -40,8 +41,9 @@ class SipDatagrams(DatagramProtocol):
     noisy = False
     transport: IUDPTransport
 
-    def __init__(self, receiver: Receiver) -> None:
+    def __init__(self, receiver: Receiver, limits: MessageLimits = DEFAULT) -> None:
         self._receiver = receiver
+        self._limits = limits
         self._local = ("", 0)
 
     def startProtocol(self) -> None:
@@ -62,7 +64,7 @@ class SipDatagrams(DatagramProtocol):
             return
         flow = Flow("udp", addr[0], addr[1], *self._local)
         try:
-            message = parse_message(datagram)
+            message = parse_message(datagram, self._limits)
         except MalformedMessage as error:
             self._receiver.malformed_received(error, flow)
         else:

@@ -173,8 +173,11 @@ def services_named(target: Target, records: Iterable[Naptr]) -> list[Service]:
 def services_by_default(target: Target) -> list[Service]:
     """
     The services to ask for where NAPTR is silent or is not asked.
+
+    TLS is looked for only where the URI demands it: C{_sips} is for C{sips}.
     """
-    return [Service(transport, _SRV_PREFIXES[transport] + target.host) for transport in target.transports]
+    transports = [transport for transport in target.transports if transport != "tls"] or ["tls"]
+    return [Service(transport, _SRV_PREFIXES[transport] + target.host) for transport in transports]
 
 
 def offers_of(

@@ -76,7 +76,16 @@ def next_hop(request: Request) -> Uri:
     @return: the URI whose address the request goes to: its first Route, else
         its Request-URI (RFC 3261 section 16.6 step 7).
     """
-    return request.routes[0].uri if request.has("route") else request.request_uri
+    target = request.request_uri
+    return as_safe(request.routes[0].uri, target) if request.has("route") else target
+
+
+def as_safe(uri: Uri, target: Uri) -> Uri:
+    """
+    @return: C{uri}, with sips for its scheme if C{target} has: what is to
+        arrive safely travels safely (RFC 3261 section 16.6 step 7).
+    """
+    return uri.replace(scheme="sips") if target.scheme == "sips" and uri.scheme == "sip" else uri
 
 
 def adapt_to_strict_router(request: Request) -> None:

@@ -28,15 +28,27 @@ class AuthProxy(Proxy):
     """
 
     def __init__(
-        self, reactor: Any, cluster: Cluster, address: str, port: int, names: OwnNames, *, rules: AuthRules
+        self,
+        reactor: Any,
+        cluster: Cluster,
+        address: str,
+        port: int,
+        names: OwnNames,
+        tls_port: int | None = None,
+        *,
+        name: str = "",
+        rules: AuthRules,
     ) -> None:
         """
+        @param name: what its certificate is for: the host of a Record-Route
+            over TLS (RFC 5922 section 7.5).
+
         @param rules: can be replaced while running.
         """
-        super().__init__(reactor, cluster, address, port, names)
+        super().__init__(reactor, cluster, address, port, names, tls_port)
         self.rules = rules
-        host = f"[{address}]" if ":" in address else address
-        self._route = f"sip:{host}:{port};lr"
+        self._route = f"sip:{self._host}:{port};lr"
+        self._safe_route = self._route if tls_port is None else f"sips:{name}:{tls_port};lr"
 
     def admit(self, request: Request, taken: list[Uri]) -> Admission | Refusal:
         """
@@ -71,10 +83,12 @@ class AuthProxy(Proxy):
         Send to where the request says; the signed identity does not leave our
         own servers.
         """
-        if request.method in _OPENS_DIALOG and not request.to.tag and not self._is_recorded(request):
-            state = route_state.sign(self.cluster.secret, request.call_id, request.from_.tag or "")
-            request.prepend("record-route", f"<{self._route};{route_state.PARAMETER}={state}>")
         hop = next_hop(request)
+        if request.method in _OPENS_DIALOG and not request.to.tag and not self._is_recorded(request):
+            # P14: what goes safely has to come back safely.
+            route = self._safe_route if hop.scheme == "sips" else self._route
+            state = route_state.sign(self.cluster.secret, request.call_id, request.from_.tag or "")
+            request.prepend("record-route", f"<{route};{route_state.PARAMETER}={state}>")
         if not admission.in_dialog and self.cluster.is_ours(hop):
             self.vouch(request, admission)
         adapt_to_strict_router(request)

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from sipxha.cdr import observe
-from sipxha.routing.route import OwnNames, adapt_to_strict_router, push_route
+from sipxha.routing.route import OwnNames, adapt_to_strict_router, as_safe, push_route
 from sipxha.routing.rules import ForwardingRules
 from sipxha.services.cluster import Admission, Cluster, Refusal
 from sipxha.services.proxy import Proxy
@@ -37,6 +37,7 @@ class ForkProxy(Proxy):
         address: str,
         port: int,
         names: OwnNames,
+        tls_port: int | None = None,
         *,
         rules: ForwardingRules,
         authproxy: Uri,
@@ -48,7 +49,7 @@ class ForkProxy(Proxy):
 
         @param authproxy: where requests go that no rule applies to.
         """
-        super().__init__(reactor, cluster, address, port, names)
+        super().__init__(reactor, cluster, address, port, names, tls_port)
         self.rules = rules
         self.decline_ends_search = decline_ends_search
         self._authproxy = authproxy
@@ -92,7 +93,7 @@ class ForkProxy(Proxy):
         if not admission.in_dialog:
             self.vouch(request, admission)
         rule = None if request.has("route") else self.rules.route(request.request_uri, request)
-        hop = self._authproxy if rule is None else Uri.parse(rule)
+        hop = as_safe(self._authproxy if rule is None else Uri.parse(rule), request.request_uri)
         push_route(request, hop)
         adapt_to_strict_router(request)
         return hop

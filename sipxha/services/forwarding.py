@@ -213,6 +213,10 @@ class Forwarding:
             self._timer.cancel()
         self._timer = None
         if self._context.is_over:
+            # What refers to itself stays in memory until the collector comes.
+            for branch in self._branches:
+                branch.forget()
+            self._branches.clear()
             self._proxy.ended(self._transaction)
             return
         deadline = self._context.next_deadline()
@@ -263,6 +267,12 @@ class _ForwardingBranch:
             self._branch.cancel()
         elif not self._ended:
             self._end(487)
+
+    def forget(self) -> None:
+        """
+        There will be nothing more to cancel.
+        """
+        self._branch = None
 
     def _end(self, status: int) -> None:
         self._ended = True

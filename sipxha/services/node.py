@@ -30,11 +30,12 @@ from sipxha.auth.nonce import Nonces
 from sipxha.auth.users import Users
 from sipxha.config import model
 from sipxha.config.certificates import CertificateUnusable
-from sipxha.config.pem_files import pem_problems
+from sipxha.config.pem_files import pem_problems, public_pem_problems
 from sipxha.errors import LocalError, SipxhaError
-from sipxha.net.dns import Locator, resolver_for
+from sipxha.net.dns import TRANSPORTS, Locator, resolver_for
 from sipxha.net.endpoint import Endpoint, ITransactionUser
 from sipxha.net.postgres_gate import PostgresGate
+from sipxha.net.sip_tls import SipTls
 from sipxha.net.tls import MutualTls
 from sipxha.registry.domain import ServedDomain
 from sipxha.registry.register import Terms
@@ -164,11 +165,17 @@ class Node(Service):
         self._run(Console(self._reactor, self.overview, config.node.control_socket, config.console))
         if config.call_events is not None:
             self._open_call_events(config.call_events)
+        node = config.node
+        self._neighbours = Neighbours(
+            self._reactor, (node.address, node.listen), config.peers(), locator.addresses
+        )
+        self._run(self._neighbours)
         endpoints = [*self._proxies(locator)]
         if config.registrar is not None:
             endpoints.append(self._registrar(config.registrar, locator))
             if self.overview.replication is not None:
                 await self.overview.replication.ready
+        self.overview.endpoints = endpoints
         for endpoint in endpoints:
             self._run(endpoint)
         self.overview.is_ready = True
@@ -227,8 +234,14 @@ class Node(Service):
             own += [peer.name, peer.address] if peer.address else [peer.name]
         # What our sockets can send to.
         families = (dns.AAAA,) if ":" in node.listen else (dns.A,)
+        has_tls = any(listener.transport == "tls" for listener in self._config.listeners())
         return Locator(
-            self._reactor, resolver_for(self._reactor, self._config.dns), _CHANCE.random, own, families
+            self._reactor,
+            resolver_for(self._reactor, self._config.dns),
+            _CHANCE.random,
+            own,
+            families,
+            (*TRANSPORTS, "tls") if has_tls else TRANSPORTS,
         )
 
     def _users_changed(self, users: Users) -> None:
@@ -240,12 +253,16 @@ class Node(Service):
 
         @raise LocalError: No peer would have it.
         """
-        tls = self._config.tls
-        assert tls is not None
+        config = self._config
+        assert config.tls is not None
+        public = config.proxy.tls if config.proxy is not None else None
         # Refuses what cannot be read, with which the next one does not reckon.
-        MutualTls(tls)
+        MutualTls(config.tls)
         now = datetime.fromtimestamp(self._reactor.seconds(), UTC)
-        problems = pem_problems(tls, self._config.node.name, now)
+        problems = pem_problems(config.tls, config.node.name, now)
+        if public is not None:
+            MutualTls(public)
+            problems += public_pem_problems(public, config.domain.name, now)
         if problems:
             raise CertificateUnusable("; ".join(problems))
         for read in self._tls:
@@ -302,11 +319,6 @@ class Node(Service):
         """
         Start replication, and make the registrar.
         """
-        own = self._config.node
-        neighbours = Neighbours(
-            self._reactor, (own.address, own.listen), self._config.peers(), locator.addresses
-        )
-        self._run(neighbours)
         if config.replication is not None:
             replication = Replication(
                 self._reactor, self._config, self._registry, self._store, locator.addresses
@@ -331,11 +343,11 @@ class Node(Service):
             self._store,
             self._authenticator,
             authenticate=config.authenticate,
-            allowed=neighbours.knows,
+            allowed=self._neighbours.knows,
             updated=updated,
             mint=mint,
         )
-        user.endpoint = self._endpoint("registrar", config.ports, user)
+        user.endpoint = self._endpoint("registrar", config.ports, user, locator)
         return user.endpoint
 
     def _purge(self) -> None:
@@ -359,24 +371,54 @@ class Node(Service):
         if config.proxy is not None:
             fork_proxy = make_fork_proxy(self._reactor, config, config.proxy, cluster)
             self._readers["forwarding rules"] = partial(read_forwarding_rules, fork_proxy, config.proxy)
-            yield self._proxy_endpoint("proxy", config.proxy.ports, fork_proxy)
+            yield self._proxy_endpoint("proxy", config.proxy, fork_proxy, locator)
         if config.authproxy is not None:
             auth_proxy = make_auth_proxy(self._reactor, config, config.authproxy, cluster)
             self._readers["authorization rules"] = partial(read_auth_rules, auth_proxy, config.authproxy)
-            yield self._proxy_endpoint("authproxy", config.authproxy.ports, auth_proxy)
+            yield self._proxy_endpoint("authproxy", config.authproxy, auth_proxy, locator)
 
-    def _proxy_endpoint(self, name: str, ports: model.Ports, proxy: Proxy) -> Endpoint:
+    def _proxy_endpoint(
+        self, name: str, config: model.Proxy | model.AuthProxy, proxy: Proxy, locator: Locator
+    ) -> Endpoint:
         """
         Make the ports of a proxy, which begins a new life as an observer of calls.
         """
         if self.overview.call_log is not None:
             self.overview.call_log.observer_started(proxy.observer, type(proxy).__name__)
-        proxy.endpoint = self._endpoint(name, ports, proxy)
+        public = config.tls if isinstance(config, model.Proxy) else None
+        proxy.endpoint = self._endpoint(name, config.ports, proxy, locator, public)
         return proxy.endpoint
 
-    def _endpoint(self, name: str, ports: model.Ports, user: ITransactionUser) -> Endpoint:
-        node = self._config.node
-        return Endpoint(self._reactor, name, ports, node.listen, node.address, user, mint)
+    def _endpoint(
+        self,
+        name: str,
+        ports: model.Ports,
+        user: ITransactionUser,
+        locator: Locator,
+        public: model.Tls | None = None,
+    ) -> Endpoint:
+        """
+        @param public: The certificate that clients see, if not the node's own.
+        """
+        config, node = self._config, self._config.node
+        tls = None
+        if ports.tls is not None:
+            assert config.tls is not None
+            shown = [config.tls] if public is None else [public, config.tls]
+            tls = SipTls(shown, config.domain.name, locator.is_own_name)
+            self._tls.append(tls.reload)
+        return Endpoint(
+            self._reactor,
+            name,
+            ports,
+            node.listen,
+            node.address,
+            user,
+            mint,
+            tls,
+            config.limits,
+            is_neighbour=self._neighbours.knows,
+        )
 
     def _ports(self) -> dict[str, dict[str, int]]:
         ports: dict[str, dict[str, int]] = {}

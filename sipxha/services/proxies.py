@@ -34,6 +34,7 @@ def make_fork_proxy(reactor: Any, config: model.Config, own: model.Proxy, cluste
         node.address,
         _port(own.ports),
         _own_names(node, own.ports, {domain.name, *domain.aliases}),
+        own.ports.tls,
         rules=load_forwarding_rules(own.forwarding_rules),
         authproxy=Uri.parse(f"sip:ap.{node.name};lr"),
         accept_strangers=own.strangers == "accept",
@@ -68,6 +69,8 @@ def make_auth_proxy(reactor: Any, config: model.Config, own: model.AuthProxy, cl
         _own_names(
             node, own.ports, {f"ap.{name}" for name in (node.name, *(peer.name for peer in config.peers()))}
         ),
+        own.ports.tls,
+        name=node.name,
         rules=load_auth_rules(own.auth_rules),
     )
 
@@ -86,7 +89,7 @@ def _own_names(node: model.NodeName, ports: model.Ports, services: Collection[st
     @param services: names that lead to a proxy by SRV, so without a port.
     """
     literal = f"[{node.address}]" if ":" in node.address else node.address
-    numbers = {port for port in (ports.udp, ports.tcp) if port is not None}
+    numbers = {port for port in (ports.udp, ports.tcp, ports.tls) if port is not None}
     hosts = [(host, port) for host in (literal, node.name, *services) for port in numbers]
     return OwnNames([*hosts, *((service, None) for service in services)])
 

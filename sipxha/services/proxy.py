@@ -52,7 +52,15 @@ class Proxy:
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, cluster: Cluster, address: str, port: int, names: OwnNames) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        cluster: Cluster,
+        address: str,
+        port: int,
+        names: OwnNames,
+        tls_port: int | None = None,
+    ) -> None:
         """
         @param address: what this proxy puts into Via and Record-Route.
 
@@ -62,7 +70,10 @@ class Proxy:
         self.cluster = cluster
         self.observer = f"{address}:{port}"
         self._names = names
-        self._sent_by = frozenset({(address, port), (address, None if port == 5060 else port)})
+        self._host = f"[{address}]" if ":" in address else address
+        self._sent_by = frozenset({(self._host, port), (self._host, None if port == 5060 else port)})
+        if tls_port is not None:
+            self._sent_by |= {(self._host, tls_port)}
         self._forwardings: dict[ServerKey, Forwarding] = {}
         self.endpoint: Endpoint
 

@@ -28,7 +28,8 @@ from sipxha.services.redirect import Redirect, bracketed
 from sipxha.sip import ids
 from sipxha.sip.grammar import quote
 from sipxha.sip.hop import Flow
-from sipxha.sip.message import Request, response_to
+from sipxha.sip.message import Request
+from sipxha.sip.response import response_to
 from sipxha.sip.via import Via
 from sipxha.store.registrations import NotYetWritten, RegistrationStore
 from sipxha.transaction.vocabulary import ServerKey

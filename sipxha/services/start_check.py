@@ -112,7 +112,7 @@ def port_problems(listeners: Iterable[Listener]) -> list[str]:
             family = socket.AF_INET6 if ip_address(address).version == 6 else socket.AF_INET
             kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
             probe = bound.enter_context(socket.socket(family, kind))
-            if transport == "tcp":
+            if transport != "udp":
                 # As Twisted does: connections of an earlier run may linger.
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

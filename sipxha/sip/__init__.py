@@ -8,7 +8,8 @@ SIP messages and header values: syntax only, bytes in and bytes out.
     - params: an ordered C{;name=value} list
     - uri, address, via, cseq, auth_fields: one kind of value each
     - fields: the header lines of a message, as they came
-    - message: requests and responses, and their answers
+    - message: requests and responses
+    - response: the answer to a request
     - outline: the parts that every element needs of every message, in one go
     - check: what every element must refuse
     - limits: how much one message may be

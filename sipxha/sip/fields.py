@@ -97,6 +97,19 @@ class Fields:
             return rows
         return [value for row in rows if row for value in split_list(name, row)]
 
+    def lines_of(self, names: frozenset[str]) -> tuple[list[str], list[str]]:
+        """
+        The rows of all these names, in order and as they came.
+
+        @return: Their names, and their lines without the last CRLF.
+        """
+        keys, lines = [], []
+        for key, line in zip(self._keys, self._lines, strict=True):
+            if key in names:
+                keys.append(key)
+                lines.append(line)
+        return keys, lines
+
     def set(self, name: str, value: str) -> None:
         """
         Make this the only row of its name, where the first one stood or else

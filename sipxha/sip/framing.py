@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sipxha.sip.limits import DEFAULT, Limits
+from sipxha.sip.limits import DEFAULT, MessageLimits
 from sipxha.sip.message import MalformedMessage, Message
 from sipxha.sip.parser import answerable, content_length, parse_head, partial_request
 
@@ -37,7 +37,7 @@ class StreamFramer:
     overflowed: bool
     """Whether that is because a message was over the limit."""
 
-    def __init__(self, limits: Limits = DEFAULT) -> None:
+    def __init__(self, limits: MessageLimits = DEFAULT) -> None:
         self._buffer = bytearray()
         self._limits = limits
         self._message: Message | None = None
@@ -52,6 +52,13 @@ class StreamFramer:
         Whether a message has begun that is not complete.
         """
         return self._message is not None or bool(self._buffer)
+
+    @property
+    def awaits_body(self) -> bool:
+        """
+        Whether the header fields of a message are here, and its body is not.
+        """
+        return self._message is not None
 
     def receive_data(self, data: bytes) -> list[Message | MalformedMessage | KeepAlive]:
         """

@@ -3,7 +3,7 @@ How much one message may be.
 
 Whoever sends more is refused before it costs us anything.  The defaults are
 those of other servers, or a little less; none of them stands in the way of a
-telephone.
+telephone.  Each is a setting of sipxha.xml.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class MessageLimits:
     """
     What the parser and the framer let through.
     """
@@ -26,8 +26,12 @@ class Limits:
     fields: int = 128
     """The most header fields of one message."""
 
+    vias: int = 70
+    """The most values of Via: as many as a request collects before its
+    Max-Forwards ends (RFC 3261 section 8.1.1.6)."""
+
     values: int = 32
-    """The most values of Via, Contact, Route or Record-Route in one message."""
+    """The most values of Contact, Route or Record-Route in one message."""
 
     uri_params: int = 64
     """The most parameters of one URI."""
@@ -36,8 +40,8 @@ class Limits:
     """The most characters of a Call-ID, a tag or a branch (CVE-2018-8828)."""
 
 
-DEFAULT = Limits()
+DEFAULT = MessageLimits()
 """For whoever has no reason for others."""
 
-UNLIMITED = Limits(*[2**62] * 6)
+UNLIMITED = MessageLimits(*[2**62] * 7)
 """For what we have written ourselves."""

@@ -6,7 +6,7 @@ came, and a body.  Values are read when asked for and cached; a line that
 nobody changed leaves byte for byte.  Parsing is in L{sipxha.sip.parser};
 what a message means is for the layers above.
 
-RFC 3261 sections 7, 8.1, 8.2.6, 16.3 and 20.
+RFC 3261 sections 7, 8.1, 16.3 and 20.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ from sipxha.sip.address import Address
 from sipxha.sip.cseq import CSeq
 from sipxha.sip.fields import Fields, safe
 from sipxha.sip.grammar import MalformedField, UnsafeValue, cut_list, is_token
-from sipxha.sip.limits import DEFAULT, Limits
+from sipxha.sip.limits import DEFAULT, MessageLimits
 from sipxha.sip.outline import USUAL_IDENTIFIER, USUAL_PARAMS, Outline, usual_outline
-from sipxha.sip.status import REASONS
 from sipxha.sip.uri import Uri
 from sipxha.sip.via import Via
 
@@ -31,6 +30,8 @@ METHODS = frozenset(_METHODS.split())
 
 DEFAULT_EXPIRES = 3600
 """What an Expires that cannot be read is taken for (10.2.1.1, 20.19)."""
+
+_CRLF = "\r\n"
 
 
 class MalformedMessage(RemoteError):
@@ -57,7 +58,7 @@ class Message(Fields):
 
     __slots__ = ("_body", "limits")
 
-    limits: Limits
+    limits: MessageLimits
     """Those that it was read under."""
 
     _body: bytes
@@ -67,7 +68,7 @@ class Message(Fields):
         self.limits = DEFAULT
         self._body = body
 
-    def _take_lines(self, keys: list[str], lines: list[str], limits: Limits) -> None:
+    def _take_lines(self, keys: list[str], lines: list[str], limits: MessageLimits) -> None:
         self._keys = keys
         self._lines = lines
         self._typed = {}
@@ -173,6 +174,14 @@ class Message(Fields):
         if held is None:
             held = self._typed["to"] = _read("to", self.get("to"), self._address)
         return held
+
+    @property
+    def to_tag(self) -> str | None:
+        """
+        The tag of To, if it has one.
+        """
+        outline: Outline | None = self._typed.get("outline")
+        return self.to.tag if outline is None else outline.to_tag
 
     @property
     def call_id(self) -> str:
@@ -292,7 +301,7 @@ class Message(Fields):
 
     def _read_all(self, name: str, parse: Any, skip: str = "") -> tuple[Any, ...]:
         values = self.values(name)
-        if len(values) > self.limits.values:
+        if len(values) > (self.limits.vias if name == "via" else self.limits.values):
             raise MalformedField(name, f"{len(values)} values")
         try:
             held = self._typed[name] = tuple([parse(value) for value in values if value != skip])
@@ -345,7 +354,7 @@ class Request(Message):
 
     @classmethod
     def of_lines(
-        cls, method: str, uri: str, keys: list[str], lines: list[str], limits: Limits = DEFAULT
+        cls, method: str, uri: str, keys: list[str], lines: list[str], limits: MessageLimits = DEFAULT
     ) -> Request:
         """
         Wrap what the parser has already looked at.
@@ -432,7 +441,7 @@ class Response(Message):
 
     @classmethod
     def of_lines(
-        cls, status: int, reason: str, keys: list[str], lines: list[str], limits: Limits = DEFAULT
+        cls, status: int, reason: str, keys: list[str], lines: list[str], limits: MessageLimits = DEFAULT
     ) -> Response:
         """
         Wrap what the parser has already looked at, as L{Request.of_lines}.
@@ -471,60 +480,6 @@ class Response(Message):
 
     def __repr__(self) -> str:
         return f"<Response {self._status} {self._reason} {self.get('call-id')}>"
-
-
-_CRLF = "\r\n"
-_COPIED = frozenset({"via", "from", "to", "call-id", "cseq"})
-_COPIED_TO_100 = _COPIED | {"timestamp"}
-
-
-def response_to(
-    request: Request,
-    status: int,
-    reason: str | None = None,
-    *,
-    to_tag: str | None = None,
-    fields: Iterable[tuple[str, str]] = (),
-) -> Response:
-    """
-    The answer to a request, with the fields that 8.2.6 wants copied.
-
-    @param reason: The usual phrase if left out.
-    @param to_tag: Put on a To that has none, except in a 100.
-    @param fields: What else the answer says.
-    """
-    phrase = REASONS.get(status) if reason is None else None
-    if phrase is None:
-        # Not one of our own: the constructor looks at both.
-        phrase = Response(status, reason or "").reason
-    copied = _COPIED
-    tail = ""
-    if status == 100:
-        copied = _COPIED_TO_100
-    elif to_tag is not None and _lacks_tag(request):
-        tail = safe("to", f";tag={to_tag}")
-    keys, lines = [], []
-    for key, line in zip(request._keys, request._lines, strict=True):
-        if key in copied:
-            if tail and key == "to":
-                # The row else stays byte for byte.
-                line = line.rstrip(" \t\r\n") + tail
-                tail = ""
-            keys.append(key)
-            lines.append(line)
-    response = Response.of_lines(status, phrase, keys, lines)
-    for name, value in fields:
-        response.add(name, value)
-    return response
-
-
-def _lacks_tag(request: Request) -> bool:
-    outline = request._typed.get("outline")
-    try:
-        return (request.to.tag if outline is None else outline.to_tag) is None
-    except MalformedField:
-        # A To that nobody can read goes back as it came.
-        return False
 
 
 def _number(text: str) -> int | None:

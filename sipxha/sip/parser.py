@@ -12,7 +12,7 @@ import re
 from typing import cast
 
 from sipxha.sip.grammar import MalformedField, is_token
-from sipxha.sip.limits import DEFAULT, Limits
+from sipxha.sip.limits import DEFAULT, MessageLimits
 from sipxha.sip.message import METHODS, MalformedMessage, Message, Request, Response
 from sipxha.sip.names import CANONICAL, canonical
 
@@ -23,7 +23,7 @@ _method = {method: method for method in METHODS}.get
 _OTHER_VERSION = re.compile(r"SIP/[0-9]+\.[0-9]+", re.IGNORECASE)
 
 
-def parse_message(data: bytes, limits: Limits = DEFAULT) -> Message:
+def parse_message(data: bytes, limits: MessageLimits = DEFAULT) -> Message:
     """
     Read one datagram.
 
@@ -51,7 +51,7 @@ def parse_message(data: bytes, limits: Limits = DEFAULT) -> Message:
     return message
 
 
-def parse_head(head: bytes, limits: Limits = DEFAULT) -> Message:
+def parse_head(head: bytes, limits: MessageLimits = DEFAULT) -> Message:
     """
     Read a start line and header fields, without the blank line after them.
 
@@ -93,7 +93,7 @@ def parse_head(head: bytes, limits: Limits = DEFAULT) -> Message:
     return Request.of_lines(method or words[0], words[1], keys, lines, limits)
 
 
-def _response(start: str, keys: list[str], lines: list[str], limits: Limits) -> Response:
+def _response(start: str, keys: list[str], lines: list[str], limits: MessageLimits) -> Response:
     code = start[8:11]
     if not (code.isdecimal() and code.isascii() and 100 <= int(code) <= 699 and start[11:12] in ("", " ")):
         raise MalformedMessage(400, "Bad Status Line")
@@ -150,7 +150,7 @@ def answerable(message: Message) -> Request | None:
     return message
 
 
-def partial_request(head: bytes, limits: Limits) -> Request | None:
+def partial_request(head: bytes, limits: MessageLimits) -> Request | None:
     """
     What can be read of a broken request, in order to answer it.
 

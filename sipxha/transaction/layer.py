@@ -14,8 +14,9 @@ from typing import Any
 
 from sipxha.sip.hop import Flow, Hop
 from sipxha.sip.limits import UNLIMITED
-from sipxha.sip.message import Request, Response, response_to
+from sipxha.sip.message import Request, Response
 from sipxha.sip.parser import parse_message
+from sipxha.sip.response import response_to
 from sipxha.transaction import tables
 from sipxha.transaction.alarms import Alarm, Alarms
 from sipxha.transaction.derived import ack_for, cancel_for

@@ -10,7 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sipxha.cdr import observe
 from sipxha.cdr.event import CallStateEvent
-from sipxha.sip.message import Request, Response, response_to
+from sipxha.sip.message import Request, Response
+from sipxha.sip.response import response_to
 
 OBSERVER = "10.1.1.50:5060"
 

@@ -132,6 +132,20 @@ class MakeClusterTests(SynchronousTestCase):
         dns = load(self.folder / ONE.name / "sipxha.xml").dns
         self.assertEqual((dns.zone, dns.server), (None, ("127.0.0.1", 5353)))
 
+    def test_every_sip_service_has_a_port_for_tls(self) -> None:
+        """
+        One above its other ports, and phones see the node's own certificate.
+        """
+        self.make(ONE)
+        config = load(self.folder / ONE.name / "sipxha.xml")
+        assert config.proxy is not None and config.authproxy is not None and config.registrar is not None
+        ports = [service.ports for service in (config.proxy, config.authproxy, config.registrar)]
+        self.assertEqual(
+            [(each.udp, each.tcp, each.tls) for each in ports],
+            [(5060, 5060, 5061), (5080, 5080, 5081), (5070, 5070, 5071)],
+        )
+        self.assertIsNone(config.proxy.tls)
+
     def test_the_rules_and_the_zone_can_be_read(self) -> None:
         """
         By those who will read them; an IPv6 node too.

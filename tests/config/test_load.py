@@ -4,7 +4,9 @@ Tests for L{sipxha.config.load}.
 
 from __future__ import annotations
 
+import re
 import shutil
+from dataclasses import fields
 from pathlib import Path
 
 from lxml import etree
@@ -13,9 +15,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from sipxha.config import model
 from sipxha.config.certificates import make_authority, make_node, write_node
 from sipxha.config.init import Cluster, Server, make_cluster
+from sipxha.config.limits import ConnectionLimits
 from sipxha.config.load import ConfigurationRefused, load
 from sipxha.config.rules import load_auth_rules, load_forwarding_rules
 from sipxha.config.users import load_users
+from sipxha.sip.limits import MessageLimits
 
 MINIMAL = """\
 <sipxha xmlns="urn:sipxha:config:1">
@@ -105,6 +109,54 @@ class AcceptedTests(LoadCase):
         self.assertEqual(
             self.load_with('<registrar tcp="5070"/>').registrar,
             model.Registrar(model.Ports(None, 5070), 60, 3600, 7200, 10, True, ("SHA-256", "MD5"), None),
+        )
+
+    def limits_with(self, field: str, number: int) -> model.Limits:
+        """
+        Load a configuration with one limit.
+        """
+        return self.load_with(f'<limits {field.replace("_", "-")}=" {number} "/>').limits
+
+    def test_limits_are_the_defaults_unless_given(self) -> None:
+        """
+        An attribute has the name of a field; it changes nothing else.
+        """
+        default = model.DEFAULT_LIMITS
+        for none in ("", "<limits/>"):
+            self.assertEqual(self.load_with(none).limits, default)
+        for name in (field.name for field in fields(MessageLimits)):
+            number = getattr(default.message, name) + 1
+            expected = model.Limits(message=MessageLimits(**{name: number}))
+            self.assertEqual(self.limits_with(name, number), expected)
+        for name in (field.name for field in fields(ConnectionLimits)):
+            number = int(getattr(default.connection, name)) + 1
+            expected = model.Limits(connection=ConnectionLimits(**{name: number}))
+            self.assertEqual(self.limits_with(name, number), expected)
+
+    def test_the_limits_that_the_example_shows_are_the_defaults(self) -> None:
+        """
+        All of them, ready to be edited.
+        """
+        text = (Path(__file__).parents[2] / "etc" / "sipxha.xml").read_text()
+        (shown,) = re.findall(r"<limits [^>]*/>", text)
+        self.assertEqual(
+            shown.count("="), sum(len(fields(each)) for each in (MessageLimits, ConnectionLimits))
+        )
+        self.assertEqual(self.load_with(shown).limits, model.DEFAULT_LIMITS)
+
+    def test_tls_ports_and_what_phones_see(self) -> None:
+        """
+        The proxy's own certificate, and whom the node trusts with it.
+        """
+        config = self.load_with(
+            TLS + '<proxy tcp="5060" tls="5061"><tls certificate="ssl/node.crt" key="ssl/node.key"/>'
+            '<forwarding-rules file="forwardingrules.xml"/></proxy><registrar udp="5070" tls="5071"/>'
+        )
+        assert config.proxy is not None
+        self.assertEqual(config.proxy.ports, model.Ports(None, 5060, 5061))
+        self.assertEqual(config.proxy.tls, config.tls)
+        self.assertEqual(
+            [listener.port for listener in config.listeners() if listener.transport == "tls"], [5061, 5071]
         )
 
     def test_a_node_finds_itself_in_the_list_of_peers_and_is_left_out(self) -> None:
@@ -206,6 +258,32 @@ class RefusedTests(LoadCase):
             ),
             ["6: <replication> needs <tls>: peers know each other by certificate"],
         )
+
+    def test_a_tls_port_needs_a_certificate_and_a_port_of_its_own(self) -> None:
+        """
+        A certificate without a port is a slip, too.
+        """
+        rules = '<forwarding-rules file="forwardingrules.xml"/>'
+        own = '<tls certificate="ssl/node.crt" key="ssl/node.key"/>'
+        for more, problem in (
+            ('<registrar udp="5070" tls="5071"/>', "the attribute tls of <registrar> needs <tls>: phones"),
+            (TLS + '<registrar tcp="5071" tls="5071"/>', "tcp and tls of <registrar> cannot have one port"),
+            (TLS + '<registrar tls="5071"/>', "<registrar> listens nowhere: it needs udp, tcp or both"),
+            (
+                TLS + f'<proxy tcp="5071">{rules}</proxy><registrar udp="5070" tls="5071"/>',
+                "registrar and proxy both want tcp port 5071",
+            ),
+            (
+                TLS + f'<proxy tcp="5060">{rules}{own}</proxy>',
+                "<tls> is for the port of the attribute tls, which <proxy> lacks",
+            ),
+            (
+                TLS + f'<proxy tcp="5060" tls="5061">{rules}{own}</proxy>'.replace("node.key", "ca.crt"),
+                "ca.crt",
+            ),
+        ):
+            (found,) = self.problems_with(more)
+            self.assertIn(problem, found)
 
     def test_a_peer_is_listed_once(self) -> None:
         """

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sipxha.config.certificates import make_authority, make_node, write_node
 from sipxha.config.model import Tls
-from sipxha.config.pem_files import pem_problems
+from sipxha.config.pem_files import pem_problems, public_pem_problems
 
 NOW = datetime.now(UTC)
 
@@ -100,3 +100,19 @@ class PemProblemsTests(SynchronousTestCase):
         self.assertEqual(self.problems(), ["ca.crt holds no PEM certificate"])
         self.tls.certificate.write_bytes(b"-----BEGIN CERTIFICATE-----\n")
         self.assertEqual(self.problems(), ["node.crt holds no PEM certificate"])
+
+    def test_what_phones_see_may_be_of_any_authority(self) -> None:
+        """
+        But must be for the domain, in force and with its key.
+        """
+        self.tls.authority.write_bytes(make_authority("test").certificate_pem)
+        self.assertEqual(public_pem_problems(self.tls, "example.com", NOW), [])
+        other = make_node(self.authority, "a.example.com", "example.com")
+        self.tls.key.write_bytes(other.key_pem)
+        found = public_pem_problems(self.tls, "example.org", self.node.certificate.not_valid_after_utc)
+        self.assertEqual(len(found), 2)
+        self.assertIn("is for a.example.com, example.com, not for example.org", found[0])
+        self.assertIn("is not the key of", found[1])
+        self.tls.certificate.write_bytes(b"")
+        (problem,) = public_pem_problems(self.tls, "example.com", NOW)
+        self.assertIn("holds no PEM certificate", problem)

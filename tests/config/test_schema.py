@@ -56,10 +56,22 @@ class ProblemsTests(SynchronousTestCase):
             "<log>x<!-- y -->z</log>": "<log> holds no text, but has 'xz'",
             '<call-events listen="1"/>': "<call-events> needs exactly one of the attributes dsn, embedded",
             '<call-events dsn="a" embedded="true"/>': "<call-events> needs exactly one of the attributes",
+            '<proxy udp="1"><forwarding-rules file="a"/><tls certificate="a"/></proxy>': (
+                "<tls> lacks the attribute key"
+            ),
+            '<tls certificate="a" key="b"/>': "<tls> lacks the attribute authority",
             '<proxy udp="1"/>': "<proxy> lacks the element <forwarding-rules>",
             '<secret file="b"/>': "<sipxha> takes only one <secret>",
             '<log xmlns=""/>': "<log> is not in the namespace urn:sipxha:config:1",
             '<registrar><replication port="1"/></registrar>': "<replication> lacks the element <peer>",
+            '<limits message="4095"/>': (
+                "<limits>: message must be a number of bytes from 4096 to 16777216, not '4095'"
+            ),
+            '<limits vias="0"/>': "<limits>: vias must be a whole number from 16 to 4096, not '0'",
+            '<limits identifier="127"/>': "identifier must be a number of characters from 128 to 4096",
+            '<limits head-time="0.5"/>': "head-time must be a number of seconds from 1 to 3600, not '0.5'",
+            '<limits idle-time="39"/>': "idle-time must be a number of seconds from 40 to 604800, not '39'",
+            '<limits idle="60"/>': "<limits> has no attribute idle (known: message, head, fields, vias,",
             '<registrar digest="SHA1"/>': "<registrar>: digest must be SHA-256 and MD5, either or both",
             '<registrar><replication port="1"><peer>a b</peer></replication></registrar>': (
                 "<peer> must hold a full host name such as sipx1.example.com, not 'a b'"

@@ -46,13 +46,14 @@ class ZoneTextTests(SynchronousTestCase):
 
     def test_the_domain_prefers_tcp(self) -> None:
         """
-        Order 50 for TCP, 90 for UDP, and no address of the bare domain.
+        Order 50 for TCP, 90 for UDP, 100 for TLS, and no address of the bare domain.
         """
         self.assertEqual(
             records(self.text, "example.com"),
             [
                 '50 50 "s" "SIP+D2T" "" _sip._tcp.example.com.',
                 '90 50 "s" "SIP+D2U" "" _sip._udp.example.com.',
+                '100 50 "s" "SIPS+D2T" "" _sips._tcp.example.com.',
             ],
         )
 
@@ -60,16 +61,20 @@ class ZoneTextTests(SynchronousTestCase):
         """
         Over each transport.
         """
-        for transport in ("tcp", "udp"):
+        for service, port in (("_sip._tcp", 5060), ("_sip._udp", 5060), ("_sips._tcp", 5061)):
             self.assertEqual(
-                records(self.text, f"_sip._{transport}.example.com"),
-                ["1 100 5060 sipx1.example.com.", "1 100 5060 sipx2.example.com."],
+                records(self.text, f"{service}.example.com"),
+                [f"1 100 {port} sipx1.example.com.", f"1 100 {port} sipx2.example.com."],
             )
 
-    def test_a_node_prefers_its_own_registrar_over_tcp_only(self) -> None:
+    def test_a_node_prefers_its_own_registrar_and_never_asks_over_udp(self) -> None:
         """
         A dead one is then noticed at once.
         """
+        self.assertEqual(
+            records(self.text, "_sips._tcp.rr.sipx2.example.com"),
+            ["1 0 5071 sipx2.example.com.", "2 100 5071 sipx1.example.com."],
+        )
         self.assertEqual(
             records(self.text, "_sip._tcp.rr.sipx2.example.com"),
             ["1 0 5070 sipx2.example.com.", "2 100 5070 sipx1.example.com."],
@@ -78,8 +83,12 @@ class ZoneTextTests(SynchronousTestCase):
 
     def test_a_node_prefers_its_own_authproxy_and_tcp(self) -> None:
         """
-        Priorities 1 and 2 over TCP, 3 and 4 over UDP.
+        Priorities 1 and 2 over TCP and TLS, 3 and 4 over UDP.
         """
+        self.assertEqual(
+            records(self.text, "_sips._tcp.ap.sipx1.example.com"),
+            ["1 0 5081 sipx1.example.com.", "2 100 5081 sipx2.example.com."],
+        )
         self.assertEqual(
             records(self.text, "_sip._tcp.ap.sipx1.example.com"),
             ["1 0 5080 sipx1.example.com.", "2 100 5080 sipx2.example.com."],
@@ -105,7 +114,7 @@ class ZoneTextTests(SynchronousTestCase):
             " A ", "".join(line for line in self.text.splitlines() if line.startswith("example.com"))
         )
         apex = records(zone_text("example.com", PAIR, apex=True), "example.com")
-        self.assertEqual(apex[2:], ["10.1.1.50", "10.1.2.50"])
+        self.assertEqual(apex[3:], ["10.1.1.50", "10.1.2.50"])
 
     def test_an_unknown_address_is_said_and_not_made_up(self) -> None:
         """

@@ -10,7 +10,8 @@ from zope.interface.verify import verifyObject
 
 from sipxha.net.branch import Branch, IBranchObserver
 from sipxha.sip.hop import Flow, Hop
-from sipxha.sip.message import Request, response_to
+from sipxha.sip.message import Request
+from sipxha.sip.response import response_to
 from tests.net.test_endpoint import EndpointCase
 from tests.support.fakes import RecordingObserver, a_request
 

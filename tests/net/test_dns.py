@@ -266,6 +266,22 @@ class LocatorTests(SynchronousTestCase):
         self.failureResultOf(self.locator.addresses("www.example.net"), Unlocatable)
         self.failureResultOf(self.locator.addresses("a b"), Unlocatable)
 
+    def test_L03_sips_leads_to_tls_of_every_server(self) -> None:
+        """
+        Of a domain, of a node's own services, and of an address.
+        """
+        self.use(zone_text("example.com", PAIR), transports=("tcp", "udp", "tls"))
+        for uri, places in (
+            ("sips:bob@example.com", [("tls", ONE, 5061), ("tls", TWO, 5061)]),
+            ("sip:example.com;transport=tls", [("tls", ONE, 5061), ("tls", TWO, 5061)]),
+            ("sips:rr.sipx2.example.com;transport=tcp", [("tls", TWO, 5071), ("tls", ONE, 5071)]),
+            ("sips:ap.sipx1.example.com", [("tls", ONE, 5081), ("tls", TWO, 5081)]),
+            ("sips:10.1.1.9", [("tls", "10.1.1.9", 5061)]),
+        ):
+            self.assertEqual(self.places(uri), places)
+        transports = [place[0] for place in self.places("sip:bob@example.com")]
+        self.assertEqual(transports, ["tcp", "tcp", "udp", "udp", "tls", "tls"])
+
     def test_own_nodes_are_known_by_name_service_and_address(self) -> None:
         """
         They answer at once or are dead.
@@ -279,6 +295,7 @@ class LocatorTests(SynchronousTestCase):
             ("sip:bob@10.1.1.9", False),
         ):
             self.assertEqual(self.locator.is_own(Uri.parse(text)), is_own, text)
+        self.assertTrue(self.locator.is_own_name("fd00::1"))
 
 
 class ResolverForTests(TestCase):

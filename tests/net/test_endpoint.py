@@ -17,7 +17,8 @@ from sipxha.net.endpoint import Endpoint, ITransactionUser
 from sipxha.net.transports import CannotBind
 from sipxha.sip.grammar import MalformedField
 from sipxha.sip.hop import Flow, Hop
-from sipxha.sip.message import Request, Response, response_to
+from sipxha.sip.message import Request, Response
+from sipxha.sip.response import response_to
 from sipxha.transaction.vocabulary import ServerKey
 from tests.support.fakes import RecordingObserver, RecordingUser, SipReactor, a_request, counting_mint
 
@@ -90,6 +91,16 @@ class ServerTests(EndpointCase):
             else:
                 expected = via + noted
             self.assertEqual(self.user.heard[-1][2].get("via"), expected)
+
+    def test_an_ipv6_address_is_noted_without_brackets(self) -> None:
+        """
+        RFC 5118 section 4.5; brackets that came are not kept.
+        """
+        via = "SIP/2.0/UDP [2001:db8::9:2];branch=z9hG4bK-1"
+        for number, received in enumerate(("", ";received=[2001:db8::9]", ";received=2001:db8::9")):
+            data = a_request("OPTIONS", via=f"{via}{number}{received}").encode()
+            self.reactor.udp.receive(data, "2001:db8::9:1")
+            self.assertEqual(self.user.heard[-1][2].get("via"), f"{via}{number};received=2001:db8::9:1")
 
     def test_the_ack_of_a_2xx_is_repeated_with_the_same_branch(self) -> None:
         """

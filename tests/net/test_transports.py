@@ -8,10 +8,13 @@ from twisted.internet.interfaces import IReactorTCP
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from sipxha.config.model import Ports
-from sipxha.net.transports import CLOSE_LIMIT, CONNECT_LIMIT, CannotBind, Transports
+from sipxha.config.model import Limits, Ports
+from sipxha.net.connections import CLOSE_LIMIT
+from sipxha.net.transports import CannotBind, Transports
 from sipxha.sip.hop import Flow, Hop
-from sipxha.sip.message import Response, response_to
+from sipxha.sip.limits import MessageLimits
+from sipxha.sip.message import Response
+from sipxha.sip.response import response_to
 from sipxha.transaction.vocabulary import ClientKey, ServerKey
 from tests.support.fakes import RecordingReceiver, SipReactor, a_request
 
@@ -79,6 +82,17 @@ class BindTests(TransportsCase):
         self.settle()
         self.assertEqual(self.receiver.failed, [KEY])
 
+    def test_messages_are_read_under_the_limits_that_were_given(self) -> None:
+        """
+        Over either transport.
+        """
+        limits = Limits(message=MessageLimits(vias=2))
+        Transports(self.reactor, "10.0.0.1", Ports(5070, 5070), self.receiver, limits=limits).bind()
+        data = a_request().encode()
+        self.reactor.udp.receive(data)
+        self.reactor.accept("10.0.0.9", 40000).receive(data)
+        self.assertEqual([message.limits for message, _ in self.receiver.messages], [limits.message] * 2)
+
     def test_unbind_closes_every_connection(self) -> None:
         """
         Open ones and such as are only begun; then all is quiet.
@@ -105,79 +119,8 @@ class BindTests(TransportsCase):
 
 class RequestTests(TransportsCase):
     """
-    Where requests go.
+    Where requests go; over TCP: L{test_connections}.
     """
-
-    def test_a_connection_is_opened_once_and_kept(self) -> None:
-        """
-        What comes up while it is being opened waits, in order; within three
-        seconds, and from the address that we listen on.
-        """
-        self.transports.send(b"1", BOB, KEY)
-        self.transports.send(b"2", BOB, OTHER)
-        ((address, port, _, limit, source),) = self.reactor.tcpClients
-        self.assertEqual((address, port, limit), ("10.0.0.2", 5060, CONNECT_LIMIT))
-        self.assertEqual(source, ("10.0.0.1", 0))
-        wire = self.reactor.open()
-        self.transports.send(b"3", BOB, KEY)
-        self.assertEqual(wire.value(), b"123")
-        self.assertEqual(self.reactor.tcpClients, [])
-
-    def test_a_refused_connection_fails_all_that_waits_for_it(self) -> None:
-        """
-        And the next request tries again.
-        """
-        self.transports.send(b"1", BOB, KEY)
-        self.transports.send(b"2", BOB, None)
-        self.reactor.refuse()
-        self.settle()
-        self.assertEqual(self.receiver.failed, [KEY])
-        self.transports.send(b"3", BOB, KEY)
-        self.assertEqual(self.reactor.open().value(), b"3")
-
-    def test_what_was_withdrawn_is_not_sent(self) -> None:
-        """
-        As long as it has not been.
-        """
-        self.transports.send(b"1", BOB, KEY)
-        self.transports.send(b"2", BOB, OTHER)
-        self.assertTrue(self.transports.withdraw(BOB, KEY))
-        self.assertEqual(self.reactor.open().value(), b"2")
-        self.assertFalse(self.transports.withdraw(BOB, OTHER))
-
-    def test_a_lost_connection_fails_what_was_sent_on_it(self) -> None:
-        """
-        But for what needs no answer any more.
-        """
-        self.transports.send(b"1", BOB, KEY)
-        wire = self.reactor.open()
-        self.transports.send(b"2", BOB, OTHER)
-        self.transports.withdraw(BOB, OTHER)
-        wire.loseConnection()
-        self.assertEqual(self.receiver.failed, [KEY])
-
-    def test_a_place_that_has_connected_to_us_is_reached_that_way(self) -> None:
-        """
-        A phone behind a NAT can be reached in no other.
-        """
-        wire = self.reactor.accept("10.0.0.9", 40000)
-        self.transports.send(b"1", Hop("tcp", "10.0.0.9", 40000), KEY)
-        self.assertEqual(wire.value(), b"1")
-
-    def test_a_flow_is_its_connection_and_no_other(self) -> None:
-        """
-        When that is gone, so is the way.
-        """
-        wire = self.reactor.accept("10.0.0.9", 40000)
-        flow = wire.stream.flow
-        self.transports.send(b"1", flow, KEY)
-        self.assertEqual(wire.value(), b"1")
-        wire.loseConnection()
-        self.receiver.failed.clear()
-        self.transports.send(b"2", flow, KEY)
-        self.settle()
-        self.assertEqual(self.receiver.failed, [KEY])
-        self.assertEqual(self.reactor.tcpClients, [])
 
     def test_a_datagram_goes_to_its_hop_or_flow(self) -> None:
         """

@@ -92,7 +92,7 @@ class ZoneTests(SynchronousTestCase):
             ("example.com", dns.A),
             ("rr.sipx1.example.com", dns.NAPTR),
             ("_sip._udp.rr.sipx1.example.com", dns.SRV),
-            ("_sips._tcp.example.com", dns.SRV),
+            ("_sips._udp.example.com", dns.SRV),
         ):
             self.assertEqual(self.ask(name, record_type), [])
 

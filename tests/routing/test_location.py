@@ -170,6 +170,15 @@ class ServiceTests(SynchronousTestCase):
         secure = target("sips:example.com", WITH_TLS)
         self.assertEqual(services_named(secure, self.RECORDS), [Service("tls", "_sips._tcp.example.com")])
         self.assertEqual(services_by_default(secure), [Service("tls", "_sips._tcp.example.com")])
+        decided = target("sip:example.com;transport=tls", WITH_TLS)
+        self.assertEqual(services_by_default(decided), [Service("tls", "_sips._tcp.example.com")])
+
+    def test_L03_sip_asks_for_tls_only_where_naptr_offers_it(self) -> None:
+        """
+        RFC 3263 section 4.1: the names by default are those of the scheme.
+        """
+        names = [service.name for service in services_by_default(target("sip:example.com", WITH_TLS))]
+        self.assertEqual(names, ["_sip._tcp.example.com", "_sip._udp.example.com"])
 
 
 class OfferTests(SynchronousTestCase):

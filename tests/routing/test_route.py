@@ -76,6 +76,16 @@ class NextHopTests(SynchronousTestCase):
         self.assertEqual(str(next_hop(made)), "sip:b.net;lr")
         self.assertEqual(made.values("route"), ["<sip:b.net;lr>", "<sip:a.net;lr>"])
 
+    def test_what_goes_to_sips_goes_safely_all_the_way(self) -> None:
+        """
+        Whatever the Route says (RFC 3261 section 16.6 step 7).
+        """
+        made = request("sips:201@example.com", "<sip:a.net:5061;lr>")
+        self.assertEqual(str(next_hop(made)), "sips:a.net:5061;lr")
+        made = request("sip:201@example.com", "<sips:a.net;lr>")
+        self.assertEqual(str(next_hop(made)), "sips:a.net;lr")
+        self.assertEqual(str(next_hop(request("tel:+1555"))), "tel:+1555")
+
     def test_P15_a_strict_router_downstream_gets_what_it_wants(self) -> None:
         """
         Its URI becomes the Request-URI, the target the last Route.

@@ -47,7 +47,9 @@ class AuthProxyTests(SynchronousTestCase):
             self.around.cluster,
             "10.1.1.50",
             5080,
-            OwnNames([("10.1.1.50", 5080), ("ap.sipx1.example.com", None)]),
+            OwnNames([("10.1.1.50", 5080), ("sipx1.example.com", 5081), ("ap.sipx1.example.com", None)]),
+            5081,
+            name="sipx1.example.com",
             rules=RULES,
         )
         self.around.attach(self.proxy)
@@ -183,6 +185,21 @@ class AuthProxyTests(SynchronousTestCase):
         record = self.invite().request.get("record-route") or ""
         branch = self.invite(record_route=record)
         self.assertEqual(branch.request.rows("record-route"), [record])
+
+    def test_P14_what_goes_safely_comes_back_safely(self) -> None:
+        """
+        The Record-Route of a sips request is a sips URI, with the name that
+        our certificate is for (C11) and without a transport; it is ours.
+        """
+        branch = self.invite("sips:202@10.1.1.9:5062")
+        (record,) = branch.request.record_routes
+        uri = record.uri
+        self.assertEqual((uri.scheme, uri.host, uri.port), ("sips", "sipx1.example.com", 5081))
+        self.assertFalse("transport" in uri.params)
+        bye = a_request("BYE", "sips:201@10.1.1.7", "caller", route=str(record))
+        bye.set("from", f"<{PHONE}>;tag=callee")
+        receive(self.proxy, bye)
+        self.assertFalse(self.endpoint.branches[-1].request.has("route"))
 
     def test_a_spiral_keeps_its_identity(self) -> None:
         """

@@ -48,6 +48,7 @@ class ForkProxyTests(SynchronousTestCase):
             "10.1.1.50",
             5060,
             OwnNames([("10.1.1.50", None), (DOMAIN, None)]),
+            5061,
             rules=RULES,
             authproxy=AUTHPROXY,
             accept_strangers=accept_strangers,
@@ -101,6 +102,16 @@ class ForkProxyTests(SynchronousTestCase):
         self.assertTrue(branch.request.has(IDENTITY))
         self.assertFalse(branch.request.has("proxy-authorization"))
         self.assertEqual(branch.first_answer, FIRST_ANSWER)
+
+    def test_what_is_for_sips_goes_on_safely(self) -> None:
+        """
+        To the server of the rules and to the authproxy, whatever their URIs
+        say (RFC 3261 section 16.6 step 7).
+        """
+        branch = self.invite(f"sips:202@{DOMAIN}")
+        self.assertEqual(branch.request.values("route"), [f"<sips:rr.{DOMAIN};lr>"])
+        branch.answer(302, "<sips:202@10.1.1.9>")
+        self.assertEqual(self.endpoint.branches[1].request.values("route"), [f"<sips:ap.{DOMAIN};lr>"])
 
     def test_a_signed_identity_of_our_own_servers_is_believed(self) -> None:
         """
@@ -274,12 +285,13 @@ class ForkProxyTests(SynchronousTestCase):
         The request that we sent comes back unchanged.
         """
         branch = self.invite()
-        looped = a_request()
-        suffix = self.proxy_suffix(looped)
-        looped.prepend("via", f"SIP/2.0/UDP 10.1.1.50:5060;branch=z9hG4bKx{suffix}")
-        self.assertIsNotNone(branch)
-        receive(self.proxy, looped)
-        self.assertEqual(self.endpoint.statuses[-1], 482)
+        for via in ("SIP/2.0/UDP 10.1.1.50:5060", "SIP/2.0/TLS 10.1.1.50:5061"):
+            looped = a_request()
+            suffix = self.proxy_suffix(looped)
+            looped.prepend("via", f"{via};branch=z9hG4bKx{suffix}")
+            self.assertIsNotNone(branch)
+            receive(self.proxy, looped)
+            self.assertEqual(self.endpoint.statuses[-1], 482)
 
     def proxy_suffix(self, request: Request) -> str:
         """

@@ -5,6 +5,8 @@ Tests for L{sipxha.services.node}: whole nodes in this process, on real sockets.
 from __future__ import annotations
 
 import json
+import socket
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import mkdtemp
@@ -17,13 +19,14 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.interfaces import IHandshakeListener, IOpenSSLClientConnectionCreator
 from twisted.internet.protocol import DatagramProtocol, Protocol
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.python.filepath import FilePath
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
 from sipxha.auth.identity import HEADER, sign
-from sipxha.config.certificates import make_node, read_authority, write_node
+from sipxha.config.certificates import make_authority, make_node, read_authority, write_node
 from sipxha.config.init import Cluster, Server, make_cluster
 from sipxha.config.load import load
 from sipxha.config.users import add_user
@@ -50,7 +53,7 @@ CONFIGURATION = """\
 </sipxha>
 """
 
-REGISTRAR = '<registrar udp="5070" authenticate="false"/>'
+REGISTRAR = '<registrar udp="5070" tls="5071" authenticate="false"/>'
 
 REPLICATED = """\
 <registrar udp="5070" authenticate="false"><replication port="5077" startup-limit="5">
@@ -58,8 +61,8 @@ REPLICATED = """\
 """
 
 PROXIES = """\
-<proxy udp="5060" tcp="5060"><forwarding-rules file="forwardingrules.xml"/></proxy>
-<authproxy udp="5080" tcp="5080"><auth-rules file="authrules.xml"/></authproxy>
+<proxy udp="5060" tcp="5060" tls="5061"><forwarding-rules file="forwardingrules.xml"/></proxy>
+<authproxy udp="5080" tcp="5080" tls="5081"><auth-rules file="authrules.xml"/></authproxy>
 <call-events dsn="host=/nowhere dbname=SIPXCDR" listen="5433"/>
 <console address="{address}" port="8080"/>
 """
@@ -272,6 +275,8 @@ class NodeTests(NodeCase):
         await self.until(lambda: not one.overview.is_degraded and not two.overview.is_degraded)
         status = one.overview.status()
         self.assertEqual((status["peers"], status["peers_reachable"]), (1, 1))
+        # That of the REGISTER, which may be repeated for a while.
+        self.assertEqual(status["transactions"], {"registrar": 1})
 
         await two.stopService()
         await self.register(number=0)
@@ -292,6 +297,18 @@ class NodeTests(NodeCase):
         await self.until(lambda: node.overview.is_degraded)
         self.assertIn("call events wait for", node.overview.status()["trouble"])
 
+    async def test_every_service_keeps_the_limits_that_it_is_given(self) -> None:
+        """
+        What is just allowed is read, one more is refused.
+        """
+        node = self.node(0, REGISTRAR + PROXIES + '<limits fields="16"/>')
+        await self.start(node)
+        for port in (5060, 5070, 5080):
+            for more, reason in ((9, None), (10, "Too Many Header Fields")):
+                answer = await self.send("OPTIONS", "sip:example.com", port, *["X: y"] * more)
+                refusal = answer.reason if answer.status == 400 else None
+                self.assertEqual(refusal, reason, (port, more))
+
     async def test_an_authproxy_steps_in_for_that_of_another_node(self) -> None:
         """
         What was on its way to the other one goes on to where its next Route leads.
@@ -308,6 +325,42 @@ class NodeTests(NodeCase):
             f"{HEADER}: {proof}",
         )
         self.assertEqual(answer.status, 480)
+
+    async def test_what_is_for_sips_travels_over_tls_all_the_way(self) -> None:
+        """
+        From a phone that is none of ours through the proxy to the registrar,
+        which proves to be the domain under the name that DNS knows it by.
+        """
+        node = self.node(0, REGISTRAR + PROXIES)
+        await self.start(node)
+        context = ssl.create_default_context(cafile=str(self.folder / "ca" / "ca.crt"))
+        request = "\r\n".join(
+            [
+                "REGISTER sips:example.com SIP/2.0",
+                "Via: SIP/2.0/TLS phone.invalid;branch=z9hG4bKt1;rport",
+                "Max-Forwards: 70",
+                "From: <sips:200@example.com>;tag=t1",
+                "To: <sips:200@example.com>",
+                "Call-ID: call-1",
+                "CSeq: 1 REGISTER",
+                "Contact: <sips:200@10.9.9.9>",
+                "Content-Length: 0",
+                "",
+                "",
+            ]
+        ).encode()
+
+        def register() -> bytes:
+            plain = socket.create_connection((self.addresses[0], 5061), 5)
+            with context.wrap_socket(plain, server_hostname=NAMES[0]) as wire:
+                wire.sendall(request)
+                return wire.recv(65536)
+
+        answer = parse_message(await deferToThread(register))
+        assert isinstance(answer, Response)
+        self.assertEqual((answer.status, answer.get("contact")), (200, "<sips:200@10.9.9.9>;expires=3600"))
+        (row,) = node.overview.registrations("200")
+        self.assertEqual(row["received"].partition(":")[0], "tls")
 
     async def test_a_node_that_misses_nothing_any_more_says_so(self) -> None:
         """
@@ -432,7 +485,7 @@ class ReloadTests(NodeCase):
 
     async def test_certificates_are_read_again(self) -> None:
         """
-        Where peers come in, and where the database is.
+        Where peers come in, where the database is, and where phones do.
         """
         node = self.node(0, REPLICATED + PROXIES)
         await self.start(node)
@@ -444,6 +497,45 @@ class ReloadTests(NodeCase):
         self.assertIn("the certificates were read", self.lines)
         self.assertEqual(await self.shown(5077), renewed.certificate.serial_number)
         self.assertEqual(await self.shown(5433, SSL_REQUEST), renewed.certificate.serial_number)
+        self.assertEqual(await self.shown(5061), renewed.certificate.serial_number)
+
+    async def test_phones_see_the_certificate_that_is_for_them(self) -> None:
+        """
+        Of whatever authority; who asks for the node sees the node's.
+        """
+        authority = make_authority("public")
+        write_node(
+            self.folder / NAMES[0] / "public", make_node(authority, "example.com", "example.com"), authority
+        )
+        own = '<tls certificate="public/node.crt" key="public/node.key"/></proxy>'
+        node = self.node(0, PROXIES.replace("</proxy>", own))
+        await self.start(node)
+        self.assertEqual(await self.issuer("example.com"), "CN=public")
+        self.assertEqual(await self.issuer(NAMES[0]), "CN=example.com sipxha authority")
+        other = make_authority("other")
+        write_node(self.folder / NAMES[0] / "public", make_node(other, "example.com", "example.com"), other)
+        node.reload()
+        self.assertEqual(await self.issuer("example.com"), "CN=other")
+        write_node(self.folder / NAMES[0] / "public", make_node(other, "example.org", "example.org"), other)
+        node.reload()
+        (line,) = [line for line in self.lines if "stay as they were" in line]
+        self.assertIn("is for example.org, not for example.com", line)
+        self.assertEqual(await self.issuer("example.com"), "CN=other")
+
+    async def issuer(self, name: str) -> str:
+        """
+        Who signed what the first node's proxy shows to a client that asks for C{name}.
+        """
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+
+        def look() -> bytes:
+            plain = socket.create_connection((self.addresses[0], 5061), 5)
+            with context.wrap_socket(plain, server_hostname=name) as wire:
+                return wire.getpeercert(binary_form=True) or b""
+
+        return x509.load_der_x509_certificate(await deferToThread(look)).issuer.rfc4514_string()
 
     async def test_wrong_certificates_leave_the_old_ones(self) -> None:
         """
@@ -453,12 +545,12 @@ class ReloadTests(NodeCase):
         await self.start(node)
         before = await self.shown(5077)
         authority = read_authority(self.folder / "ca")
-        ssl = self.folder / NAMES[0] / "ssl"
-        write_node(ssl, make_node(authority, NAMES[1], "example.com"), authority)
+        folder = self.folder / NAMES[0] / "ssl"
+        write_node(folder, make_node(authority, NAMES[1], "example.com"), authority)
         node.reload()
-        (ssl / "node.key").unlink()
+        (folder / "node.key").unlink()
         node.reload()
         lines = [line for line in self.lines if line.startswith("the certificates stay as they were: ")]
-        self.assertIn(f"{ssl}/node.crt is for {NAMES[1]}, example.com, not for {NAMES[0]}", lines[0])
-        self.assertIn(f"{ssl}/node.key: No such file or directory", lines[1])
+        self.assertIn(f"{folder}/node.crt is for {NAMES[1]}, example.com, not for {NAMES[0]}", lines[0])
+        self.assertIn(f"{folder}/node.key: No such file or directory", lines[1])
         self.assertEqual(await self.shown(5077), before)

@@ -14,12 +14,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from sipxha.config.init import Cluster, Server, make_cluster
 from sipxha.config.load import load
 from sipxha.config.rules import RulesRefused
+from sipxha.routing.route import take_own_routes
 from sipxha.services.proxies import (
     make_auth_proxy,
     make_fork_proxy,
     read_auth_rules,
     read_forwarding_rules,
 )
+from sipxha.sip.message import Request
 from sipxha.sip.uri import Uri
 
 NOBODY: Any = cast(Any, None)
@@ -51,6 +53,21 @@ class MakeTests(SynchronousTestCase):
         own = replace(self.authproxy, ports=replace(self.authproxy.ports, udp=None, tcp=5081))
         auth_proxy = make_auth_proxy(Clock(), self.config, own, NOBODY)
         self.assertEqual(auth_proxy.observer, "2001:db8::1:5081")
+
+    def test_each_finds_itself_under_its_tls_port(self) -> None:
+        """
+        In a Via and in a Route.
+        """
+        fork_proxy = make_fork_proxy(Clock(), self.config, self.proxy, NOBODY)
+        auth_proxy = make_auth_proxy(Clock(), self.config, self.authproxy, NOBODY)
+        for proxy, uri in (
+            (fork_proxy, "sips:example.com:5061"),
+            (fork_proxy, "sips:sipx1.example.com:5061"),
+            (auth_proxy, "sips:sipx1.example.com:5081;lr"),
+            (auth_proxy, "sips:ap.sipx2.example.com;lr"),
+        ):
+            request = Request("OPTIONS", "sip:x", [("route", f"<{uri};lr>")])
+            self.assertEqual(len(take_own_routes(request, proxy._names)), 1, uri)
 
     def test_wrong_rules_leave_the_old_ones(self) -> None:
         """

@@ -63,6 +63,7 @@ class _Server:
             call_resolver=None,
             console=None,
             log=model.Log("info", None),
+            limits=model.DEFAULT_LIMITS,
         )
         self._name = name
         self.asked: list[str] = []

@@ -102,13 +102,16 @@ class PortProblemsTests(SynchronousTestCase):
         """
         With the service that wanted it.
         """
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
-            udp.bind(("127.0.0.1", 0))
-            tcp.bind(("127.0.0.1", 0))
+        datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with datagrams as udp, socket.socket() as tcp, socket.socket() as tls:
+            for each in (udp, tcp, tls):
+                each.bind(("127.0.0.1", 0))
             tcp.listen()
+            tls.listen()
             wanted = [
                 Listener("udp", "127.0.0.1", udp.getsockname()[1], "proxy"),
                 Listener("tcp", "127.0.0.1", tcp.getsockname()[1], "registrar"),
+                Listener("tls", "127.0.0.1", tls.getsockname()[1], "authproxy"),
             ]
             self.assertEqual(
                 port_problems(wanted),

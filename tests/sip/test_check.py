@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from sipxha.sip.check import check
-from sipxha.sip.message import MalformedMessage, response_to
+from sipxha.sip.message import MalformedMessage
 from sipxha.sip.parser import parse_message
+from sipxha.sip.response import response_to
 from tests.sip.samples import a_request, datagram
 
 

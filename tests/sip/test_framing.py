@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from sipxha.sip.framing import KeepAlive, StreamFramer
-from sipxha.sip.limits import DEFAULT, Limits
+from sipxha.sip.limits import DEFAULT, MessageLimits
 from sipxha.sip.message import MalformedMessage, Message
 from tests.sip.samples import corpus, datagram, mutated_messages
 
@@ -45,6 +45,21 @@ class StreamFramerTests(SynchronousTestCase):
         self.assertTrue(framer.pending)
         self.assertEqual(summary(framer.receive_data(FULL[-1:])), [FULL])
         self.assertFalse(framer.pending)
+
+    def test_it_tells_what_it_waits_for(self) -> None:
+        """
+        Nothing, the end of the header fields, or that of the body.
+        """
+        framer = StreamFramer()
+        begun = FULL.index(b"\r\n\r\n") + 4
+        for data, expected in (
+            (b"", (False, False)),
+            (FULL[: begun - 1], (True, False)),
+            (FULL[begun - 1 : -1], (True, True)),
+            (FULL[-1:], (False, False)),
+        ):
+            framer.receive_data(data)
+            self.assertEqual((framer.pending, framer.awaits_body), expected)
 
     def test_M01_two_line_ends_are_a_ping_and_one_is_nothing(self) -> None:
         """
@@ -86,10 +101,10 @@ class StreamFramerTests(SynchronousTestCase):
         """
         No sender makes us keep more.
         """
-        framer = StreamFramer(Limits(message=1000))
+        framer = StreamFramer(MessageLimits(message=1000))
         self.assertEqual(summary(framer.receive_data(datagram("Content-Length: 1000"))), [513])
         self.assertTrue(framer.closed and framer.overflowed)
-        framer = StreamFramer(Limits(message=len(FULL)))
+        framer = StreamFramer(MessageLimits(message=len(FULL)))
         self.assertEqual(summary(framer.receive_data(FULL)), [FULL])
 
     def test_a_head_that_does_not_end_is_refused(self) -> None:

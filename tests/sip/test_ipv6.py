@@ -1,6 +1,6 @@
 """
-IPv6 addresses wherever the grammar has a host: RFC 5118, and RFC 3261 section
-25.1.
+IPv6 addresses wherever the grammar has a host: RFC 3261 section 25.1, and
+messages for the cases of RFC 5118.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sipxha.sip.check import check
 from sipxha.sip.grammar import MalformedField, ipv6_address
-from sipxha.sip.message import MalformedMessage, Message
+from sipxha.sip.message import MalformedMessage, Message, Request
+from sipxha.sip.parser import parse_message
 from sipxha.sip.uri import Uri
-from sipxha.sip.via import Via
 from tests.sip.samples import a_request
 
 GOOD = (
@@ -100,22 +100,6 @@ class ReferenceTests(SynchronousTestCase):
                 with self.assertRaises((MalformedMessage, MalformedField), msg=(place, host)):
                     self.read(self.request(place, host))
 
-    def test_a_port_within_the_brackets_is_part_of_the_address(self) -> None:
-        """
-        RFC 5118 section 4.3: then there is no other.
-        """
-        uri = Uri.parse("sip:[2001:db8::10:5070]")
-        self.assertEqual((uri.host, uri.port), ("[2001:db8::10:5070]", None))
-        self.assertEqual(str(ipv6_address(uri.host)), "2001:db8::10:5070")
-
-    def test_received_is_read_with_and_without_brackets(self) -> None:
-        """
-        RFC 5118 section 4.5.
-        """
-        for received in ("[2001:db8::9:255]", "2001:db8::9:255"):
-            via = Via.parse(f"SIP/2.0/UDP [2001:db8::9:1];received={received};branch=z9hG4bKx")
-            self.assertEqual(via.received, received)
-
     def test_spellings_of_one_address_are_equivalent(self) -> None:
         """
         19.1.4 compares hosts, not their text.
@@ -127,3 +111,172 @@ class ReferenceTests(SynchronousTestCase):
 
 
 PLACES = ("Via", "Via below", "From", "To", "Contact", "Route", "Record-Route", "Request-URI")
+
+
+def message(
+    start: str, *fields: str, via: str = "[2001:db8::9:1]", contact: str = "", sdp: tuple[str, ...] = ()
+) -> bytes:
+    """
+    A message as our phones on IPv6 write them.
+    """
+    method = start.partition(" ")[0]
+    body = "".join(f"{line}\r\n" for line in sdp)
+    lines = [
+        f"{start} SIP/2.0",
+        f"Via: SIP/2.0/UDP {via};branch=z9hG4bK-{method.lower()}-6",
+        *fields,
+        "Max-Forwards: 70",
+        "From: Carol <sip:carol@example.com>;tag=c6",
+        "To: <sip:dave@example.com>",
+        "Call-ID: six@[2001:db8::9:1]",
+        f"CSeq: 6 {method}",
+    ]
+    if contact:
+        lines.append(f"Contact: {contact}")
+    if sdp:
+        lines.append("Content-Type: application/sdp")
+    lines += [f"Content-Length: {len(body)}", "", body]
+    return "\r\n".join(lines).encode()
+
+
+CAROL = "<sip:carol@[2001:db8::9:1]>"
+INVITE = "INVITE sip:dave@[2001:db8::10]"
+
+RFC5118 = {
+    "ipv6-good": message("REGISTER sip:[2001:db8::10]", contact=CAROL),
+    "ipv6-bad": message("REGISTER sip:2001:db8::10", contact=CAROL),
+    "port-ambiguous": message("REGISTER sip:[2001:db8::10:5070]", contact=CAROL),
+    "port-unambiguous": message("REGISTER sip:[2001:db8::10]:5070", contact=CAROL),
+    "via-received-param-with-delim": message(
+        "BYE sip:[2001:db8::10]", via="[2001:db8::9:1];received=[2001:db8::9:255]"
+    ),
+    "via-received-param-no-delim": message(
+        "BYE sip:[2001:db8::10]", via="[2001:db8::9:1];received=2001:db8::9:255"
+    ),
+    "ipv6-in-sdp": message(
+        INVITE,
+        contact=CAROL,
+        sdp=("v=0", "o=carol 1 1 IN IP6 2001:db8::9:1", "s=-", "c=IN IP6 2001:db8::9:1", "t=0 0"),
+    ),
+    "mult-ip-in-header": message(
+        "BYE sip:dave@[2001:db8::10]",
+        "Via: SIP/2.0/UDP 192.0.2.1;received=2001:db8::9:255;branch=z9hG4bK-4",
+        "Via: SIP/2.0/TCP [2001:db8::9:2]:5070;received=192.0.2.55;branch=z9hG4bK-5",
+        "Route: <sip:[2001:db8::a];lr>, <sip:192.0.2.10;lr>",
+    ),
+    "mult-ip-in-sdp": message(
+        INVITE,
+        contact=CAROL,
+        sdp=(
+            "v=0",
+            "o=carol 1 1 IN IP4 192.0.2.7",
+            "s=-",
+            "t=0 0",
+            "m=audio 6000 RTP/AVP 0",
+            "c=IN IP6 2001:db8::9:1",
+            "m=video 6024 RTP/AVP 31",
+            "c=IN IP4 192.0.2.7",
+        ),
+    ),
+    "ipv4-mapped-ipv6": message(
+        INVITE,
+        via="[::ffff:192.0.2.2]:5070",
+        contact="Carol <sip:carol@[::ffff:192.0.2.2]:5070>",
+        sdp=("v=0", "o=carol 1 1 IN IP6 ::ffff:192.0.2.2", "s=-", "c=IN IP6 ::ffff:192.0.2.2", "t=0 0"),
+    ),
+    "ipv6-bug-abnf-3-colons": message("OPTIONS sip:dave@[2001:db8:::192.0.2.1]"),
+    "ipv6-correct-abnf-2-colons": message("OPTIONS sip:dave@[2001:db8::192.0.2.1]"),
+}
+"""By the names that RFC 5118 gives its messages; these are not its own."""
+
+
+class TortureTests(SynchronousTestCase):
+    """
+    Tests for messages like those of RFC 5118.
+    """
+
+    def read(self, name: str) -> Request:
+        """
+        A message that every element lets pass.
+        """
+        found = parse_message(RFC5118[name])
+        check(found)
+        assert isinstance(found, Request)
+        return found
+
+    def test_all_but_one_pass_and_leave_byte_for_byte(self) -> None:
+        """
+        The addresses in a body are nobody's business (4.6, 4.8).
+        """
+        for name in sorted(RFC5118.keys() - {"ipv6-bad"}):
+            found = self.read(name)
+            self.assertTrue(found.vias, name)
+            self.assertEqual(len(found.contacts), found.count("contact"), name)
+            self.assertEqual(found.encode(), RFC5118[name], name)
+            # As one that was changed since.
+            found.set("to", found.get("to") or "")
+            self.assertEqual(found.encode(), RFC5118[name], name)
+
+    def test_an_address_without_brackets_is_refused(self) -> None:
+        """
+        4.2: nobody knows what in it would be the port; 4.1 is clear.
+        """
+        self.assertEqual(self.read("ipv6-good").request_uri.host, "[2001:db8::10]")
+        with self.assertRaises(MalformedMessage) as raised:
+            self.read("ipv6-bad")
+        self.assertEqual((raised.exception.status, raised.exception.reason), (400, "Bad Request-URI"))
+        self.assertIsNotNone(raised.exception.request)
+
+    def test_a_port_within_the_brackets_is_part_of_the_address(self) -> None:
+        """
+        4.3: then there is no other; 4.4: behind them it is one.
+        """
+        uri = self.read("port-ambiguous").request_uri
+        self.assertEqual((uri.host, uri.port), ("[2001:db8::10:5070]", None))
+        self.assertEqual(str(ipv6_address(uri.host)), "2001:db8::10:5070")
+        uri = self.read("port-unambiguous").request_uri
+        self.assertEqual((uri.host, uri.port), ("[2001:db8::10]", 5070))
+
+    def test_received_is_read_with_and_without_brackets(self) -> None:
+        """
+        4.5.
+        """
+        for name, received in (("with", "[2001:db8::9:255]"), ("no", "2001:db8::9:255")):
+            via = self.read(f"via-received-param-{name}-delim").via
+            self.assertEqual((via.host, via.received), ("[2001:db8::9:1]", received))
+
+    def test_both_families_can_be_in_one_message(self) -> None:
+        """
+        4.7.
+        """
+        found = self.read("mult-ip-in-header")
+        self.assertEqual(
+            [(via.host, via.port, via.received) for via in found.vias],
+            [
+                ("[2001:db8::9:1]", None, None),
+                ("192.0.2.1", None, "2001:db8::9:255"),
+                ("[2001:db8::9:2]", 5070, "192.0.2.55"),
+            ],
+        )
+        self.assertEqual([route.uri.host for route in found.routes], ["[2001:db8::a]", "192.0.2.10"])
+
+    def test_a_mapped_address_is_one_of_ipv6(self) -> None:
+        """
+        4.9: brackets and all; it does not become the address of IPv4 in it.
+        """
+        found = self.read("ipv4-mapped-ipv6")
+        (contact,) = found.contacts
+        for place in (found.via, contact.uri):
+            self.assertEqual((place.host, place.port), ("[::ffff:192.0.2.2]", 5070))
+        self.assertFalse(contact.uri.equivalent(Uri.parse("sip:carol@192.0.2.2:5070")))
+
+    def test_a_third_colon_is_forgiven(self) -> None:
+        """
+        4.10: it means what two mean.
+        """
+        three, two = (
+            self.read(name).request_uri for name in ("ipv6-bug-abnf-3-colons", "ipv6-correct-abnf-2-colons")
+        )
+        self.assertEqual(three.host, "[2001:db8:::192.0.2.1]")
+        self.assertEqual(ipv6_address(three.host), ipv6_address(two.host))
+        self.assertTrue(three.equivalent(two))

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from sipxha.sip.check import check
 from sipxha.sip.framing import StreamFramer
 from sipxha.sip.grammar import MalformedField
-from sipxha.sip.limits import DEFAULT, UNLIMITED, Limits
+from sipxha.sip.limits import DEFAULT, UNLIMITED, MessageLimits
 from sipxha.sip.message import MalformedMessage, Message
 from sipxha.sip.parser import parse_message
 from tests.sip.samples import datagram
@@ -17,10 +17,10 @@ from tests.sip.samples import datagram
 
 class LimitsTests(SynchronousTestCase):
     """
-    Tests for L{Limits}.
+    Tests for L{MessageLimits}.
     """
 
-    def refused(self, data: bytes, limits: Limits) -> int:
+    def refused(self, data: bytes, limits: MessageLimits) -> int:
         """
         The status that a datagram is refused with.
         """
@@ -32,9 +32,9 @@ class LimitsTests(SynchronousTestCase):
     def test_the_defaults_are_those_of_standards_d4(self) -> None:
         """
         64 KiB, 32 KiB of it header; 128 fields, 32 values, 64 parameters, 256
-        characters.
+        characters.  But 70 Vias, for those come from 70 honest hops.
         """
-        self.assertEqual(DEFAULT, Limits(65536, 32768, 128, 32, 64, 256))
+        self.assertEqual(DEFAULT, MessageLimits(65536, 32768, 128, 70, 32, 64, 256))
 
     def test_sizes_and_counts_are_kept_to_the_last(self) -> None:
         """
@@ -43,9 +43,9 @@ class LimitsTests(SynchronousTestCase):
         data = datagram("Content-Length: 2", body=b"hi")
         head = len(data) - 6
         for limits, status in (
-            (Limits(message=len(data)), 513),
-            (Limits(head=head), 513),
-            (Limits(fields=7), 400),
+            (MessageLimits(message=len(data)), 513),
+            (MessageLimits(head=head), 513),
+            (MessageLimits(fields=7), 400),
         ):
             check(parse_message(data, limits))
             self.assertEqual(self.refused(data.replace(b"\r\n\r\n", b"\r\nX: y\r\n\r\n"), limits), status)
@@ -54,7 +54,7 @@ class LimitsTests(SynchronousTestCase):
         """
         However they are spread over rows.
         """
-        limits = Limits(values=3)
+        limits = MessageLimits(vias=3, values=3)
         for name, read in (
             ("Via", lambda message: message.vias),
             ("Contact", lambda message: message.contacts),
@@ -71,7 +71,7 @@ class LimitsTests(SynchronousTestCase):
         """
         In a field and in the request line.
         """
-        limits = Limits(uri_params=5)
+        limits = MessageLimits(uri_params=5)
         for count, fine in ((5, True), (6, False)):
             uri = "sip:a@b" + ";x=y" * count
             for data, read in (
@@ -93,7 +93,7 @@ class LimitsTests(SynchronousTestCase):
         Tags, branches and Call-IDs, below and above what is usual.
         """
         for most in (20, 127, 128, 129, 300):
-            limits = Limits(identifier=most)
+            limits = MessageLimits(identifier=most)
             for name, line, taken in (
                 ("Call-ID", "Call-ID: {}", 0),
                 ("From", "From: <sip:a>;tag={}", 0),
@@ -112,9 +112,9 @@ class LimitsTests(SynchronousTestCase):
         They are its parser's, too.
         """
         data = datagram("Content-Length: 0", "X: y")
-        (found,) = StreamFramer(Limits(fields=8)).receive_data(data)
+        (found,) = StreamFramer(MessageLimits(fields=8)).receive_data(data)
         self.assertIsInstance(found, Message)
-        (found,) = StreamFramer(Limits(fields=7)).receive_data(data)
+        (found,) = StreamFramer(MessageLimits(fields=7)).receive_data(data)
         self.assertIsInstance(found, MalformedMessage)
 
     def test_without_limits_everything_passes(self) -> None:

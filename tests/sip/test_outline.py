@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from sipxha.sip.check import check_by_field
-from sipxha.sip.limits import Limits
-from sipxha.sip.message import MalformedMessage, Message, Request, Response, response_to
+from sipxha.sip.limits import MessageLimits
+from sipxha.sip.message import MalformedMessage, Message, Request, Response
 from sipxha.sip.outline import USUAL_IDENTIFIER, USUAL_PARAMS, Outline
 from sipxha.sip.parser import parse_message
+from sipxha.sip.response import response_to
 from tests.sip.samples import a_request, datagram, mutated_messages
 
 LONG = "x" * 200
@@ -117,7 +118,10 @@ class OutlineTests(SynchronousTestCase):
         """
         The pattern has its own, and must not let more through.
         """
-        for limits in (Limits(identifier=USUAL_IDENTIFIER - 1), Limits(uri_params=USUAL_PARAMS - 1)):
+        for limits in (
+            MessageLimits(identifier=USUAL_IDENTIFIER - 1),
+            MessageLimits(uri_params=USUAL_PARAMS - 1),
+        ):
             self.assertIsNone(parse_message(datagram(), limits).usual_outline())
 
     @given(

@@ -14,8 +14,9 @@ from sipxha.sip.auth_fields import Credentials
 from sipxha.sip.check import check
 from sipxha.sip.grammar import MalformedField
 from sipxha.sip.limits import DEFAULT, UNLIMITED
-from sipxha.sip.message import MalformedMessage, Message, Request, Response, response_to
+from sipxha.sip.message import MalformedMessage, Message, Request, Response
 from sipxha.sip.parser import parse_message
+from sipxha.sip.response import response_to
 from tests.sip.samples import corpus, datagram, mutated_messages
 
 

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from sipxha.net.endpoint import IBranchObserver
 from sipxha.sip.hop import Flow, Hop
-from sipxha.sip.message import Request, Response, response_to
+from sipxha.sip.message import Request, Response
+from sipxha.sip.response import response_to
 from sipxha.transaction.vocabulary import ServerKey
 
 FLOW = Flow("udp", "10.1.1.7", 5060, "10.1.1.50", 5060)

@@ -291,6 +291,7 @@ class RunningPairTests(PairTestCase):
         self.assertRegex(started, TIME)
         self.assertGreater(state.pop("update_number"), 1 << 32)
         self.assertGreaterEqual(state.pop("users"), 80)
+        self.assertEqual(state.pop("transactions").keys(), {"proxy", "authproxy", "registrar"})
         self.assertEqual(
             state,
             {

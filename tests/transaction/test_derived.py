@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from sipxha.sip.message import Request, response_to
+from sipxha.sip.message import Request
+from sipxha.sip.response import response_to
 from sipxha.transaction.derived import ack_for, cancel_for
 from tests.support.fakes import a_request
 

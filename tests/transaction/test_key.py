@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from sipxha.sip.message import response_to
+from sipxha.sip.response import response_to
 from sipxha.transaction.key import client_key, server_key
 from sipxha.transaction.vocabulary import ClientKey
 from tests.support.fakes import a_request

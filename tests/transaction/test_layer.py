@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from sipxha.sip.hop import Flow, Hop
-from sipxha.sip.message import Request, Response, response_to
+from sipxha.sip.message import Request, Response
+from sipxha.sip.response import response_to
 from sipxha.transaction.key import client_key
 from sipxha.transaction.layer import TransactionLayer
 from sipxha.transaction.vocabulary import (
