@@ -1,6 +1,7 @@
 """
 Writes the part of docs/conformance.md that the suite knows better than any
-writer: what becomes of each message of RFC 4475.
+writer: what becomes of each message of RFC 4475, and what a running node
+answers to it.
 
     python -m tools.conformance
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tests.sip.verdicts import VERDICTS, Verdict
+from tests.sip.verdicts import ANSWERS, VERDICTS, Verdict
 
 PAGE = Path(__file__).parent.parent / "docs" / "conformance.md"
 BEGIN = "<!-- begin: written by python -m tools.conformance -->\n"
@@ -38,10 +39,20 @@ def table() -> str:
     The verdicts as a Markdown table, in the order of the RFC.
     """
     rows = [
-        f"| {verdict.section or 'not of the RFC'} | `{name}` | {told(verdict)} |"
-        for name, verdict in VERDICTS.items()
+        "| section | message | as a datagram it is | proxy | registrar |",
+        "| --- | --- | --- | --- | --- |",
     ]
-    return "\n".join(["| section | message | as a datagram it is |", "| --- | --- | --- |", *rows, ""])
+    for name, verdict in VERDICTS.items():
+        answers = ANSWERS[name]
+        cells = (
+            verdict.section or "not of the RFC",
+            f"`{name}`",
+            told(verdict),
+            str(answers.proxy or "nothing"),
+            str(answers.registrar or "nothing"),
+        )
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*rows, ""])
 
 
 def with_verdicts(page: str) -> str:

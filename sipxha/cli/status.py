@@ -33,6 +33,7 @@ STATUS_COLUMNS = (
     "update_number",
     "peers",
     "peers_reachable",
+    "transactions",
 )
 
 PEER_COLUMNS = ("name", "state", "sent", "received", "behind", "last_error", "next_try")

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sipxha.config.model import Config
+from sipxha.net.endpoint import Endpoint
 from sipxha.registry.binding import Binding
 from sipxha.registry.table import Registry
 from sipxha.services.call_log import CallLog
@@ -41,6 +42,7 @@ class Overview:
     store: RegistrationStore | None = None
     replication: Replication | None = None
     call_log: CallLog | None = None
+    endpoints: Sequence[Endpoint] = ()
 
     @property
     def is_degraded(self) -> bool:
@@ -67,6 +69,7 @@ class Overview:
             "update_number": None if registry is None else registry.update_number,
             "peers": len(states),
             "peers_reachable": sum(1 for state in states.values() if state is State.REACHABLE),
+            "transactions": {endpoint.name: endpoint.transactions for endpoint in self.endpoints},
         }
 
     def registrations(self, user: str | None) -> Sequence[dict[str, Any]]:

@@ -44,7 +44,12 @@ class FakeNode:
         """
         The node.
         """
-        return {"node": "sipx1.example.com", "ready": True, "started": "2026-11-21T11:00:00Z"}
+        return {
+            "node": "sipx1.example.com",
+            "ready": True,
+            "started": "2026-11-21T11:00:00Z",
+            "transactions": {"proxy": 2, "registrar": 0},
+        }
 
     def registrations(self, user: str | None) -> Sequence[dict[str, Any]]:
         """
@@ -99,8 +104,10 @@ class StatusTests(TestCase):
         self.start()
         result = await self.run_verb("status")
         self.assertIn("sipx1.example.com", result.stdout)
+        self.assertIn("proxy 2, registrar 0", result.stdout)
         (row,) = json.loads((await self.run_verb("status", "--json")).stdout)
         self.assertEqual((row["ready"], row["started"]), (True, "2026-11-21T11:00:00Z"))
+        self.assertEqual(row["transactions"], {"proxy": 2, "registrar": 0})
 
     async def test_registrations_have_the_columns_of_the_registry(self) -> None:
         """

@@ -66,6 +66,16 @@ class FakeTrouble:
         return "call events wait"
 
 
+class FakeEndpoint:
+    """
+    An endpoint with work to do.
+    """
+
+    def __init__(self, name: str, transactions: int) -> None:
+        self.name = name
+        self.transactions = transactions
+
+
 class OverviewTests(SynchronousTestCase):
     """
     Tests for what is said of a node.
@@ -105,6 +115,14 @@ class OverviewTests(SynchronousTestCase):
         for user in ("201", "200@example.org"):
             self.assertEqual(self.overview.registrations(user), [])
         self.assertEqual(self.overview.status()["registrations"], 1)
+
+    def test_every_service_has_its_live_transactions(self) -> None:
+        """
+        None before SIP is open.
+        """
+        self.assertEqual(self.overview.status()["transactions"], {})
+        self.overview.endpoints = cast(Any, [FakeEndpoint("proxy", 3), FakeEndpoint("registrar", 0)])
+        self.assertEqual(self.overview.status()["transactions"], {"proxy": 3, "registrar": 0})
 
     def test_a_peer_that_is_lost_is_a_trouble_one_that_comes_is_not(self) -> None:
         """

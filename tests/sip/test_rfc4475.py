@@ -118,6 +118,12 @@ class MeaningTests(SynchronousTestCase):
         self.assertEqual((message.method, message.to.name), ("RE%47IST%45R", "%Z%45"))
         self.assertEqual(len(message.contacts), 2)
 
+    def test_longreq_has_more_vias_than_most(self) -> None:
+        """
+        3.1.1.7: a request may come a long way.
+        """
+        self.assertEqual(len(self.message("longreq.dat").vias), 34)
+
     def test_dblreq_is_one_message(self) -> None:
         """
         3.1.1.8: the INVITE behind it is not there.

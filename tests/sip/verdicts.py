@@ -1,9 +1,10 @@
 """
 What becomes of each message of RFC 4475 when it arrives as a datagram.
 
-Read by C{test_rfc4475}; standards.md C.11 says why.  An C{accepted} message
-passes the parser and the check that every element makes; whether a proxy or
-registrar then refuses it for what it asks is decided above L{sipxha.sip}.
+Read by C{test_rfc4475}, of this package and of L{tests.system}; standards.md
+C.11 says why.  An C{accepted} message passes the parser and the check that
+every element makes; whether a proxy or registrar then refuses it for what it
+asks is decided above L{sipxha.sip}, and said by L{ANSWERS}.
 """
 
 from __future__ import annotations
@@ -83,4 +84,75 @@ VERDICTS: dict[str, Verdict] = {
     "inv2543.dat": Verdict("3.4.1", "accepted"),
     # Not of the RFC's text: a sample of several faults, without a Via.
     "test.dat": Verdict("", "dropped"),
+}
+
+
+class Answers(NamedTuple):
+    """
+    What the services of a running node answer to one message; 0 for nothing.
+    """
+
+    proxy: int
+    """The forking proxy, to a stranger."""
+
+    registrar: int
+    """The registrar and redirect server, to another of our servers."""
+
+
+ANSWERS: dict[str, Answers] = {
+    # Inside a dialog, so it is the authproxy behind that asks.
+    "wsinv.dat": Answers(407, 404),
+    "intmeth.dat": Answers(407, 404),
+    "esc01.dat": Answers(407, 404),
+    "escnull.dat": Answers(401, 401),
+    "esc02.dat": Answers(407, 404),
+    "lwsdisp.dat": Answers(407, 404),
+    "longreq.dat": Answers(407, 404),
+    "dblreq.dat": Answers(401, 401),
+    "semiuri.dat": Answers(407, 404),
+    "transports.dat": Answers(407, 404),
+    "mpart01.dat": Answers(407, 404),
+    "unreason.dat": Answers(0, 0),
+    "noreason.dat": Answers(0, 0),
+    "badinv01.dat": Answers(0, 0),
+    "clerr.dat": Answers(400, 400),
+    "ncl.dat": Answers(400, 400),
+    "scalar02.dat": Answers(400, 400),
+    "scalarlg.dat": Answers(0, 0),
+    "quotbal.dat": Answers(400, 400),
+    "ltgtruri.dat": Answers(400, 400),
+    "lwsruri.dat": Answers(400, 400),
+    "lwsstart.dat": Answers(400, 400),
+    "trws.dat": Answers(400, 400),
+    "escruri.dat": Answers(400, 400),
+    "baddate.dat": Answers(407, 404),
+    # Whoever has the password is told of the Contact: 400.
+    "regbadct.dat": Answers(401, 401),
+    "badaspec.dat": Answers(400, 400),
+    "baddn.dat": Answers(400, 400),
+    "badvers.dat": Answers(505, 505),
+    "mismatch01.dat": Answers(400, 400),
+    "mismatch02.dat": Answers(501, 501),
+    "bigcode.dat": Answers(0, 0),
+    "badbranch.dat": Answers(400, 400),
+    "insuf.dat": Answers(400, 400),
+    "unkscm.dat": Answers(416, 416),
+    "novelsc.dat": Answers(416, 416),
+    "unksm2.dat": Answers(400, 400),
+    # A redirect server ignores extensions (RFC 3261 section 8.3).
+    "bext01.dat": Answers(420, 404),
+    "invut.dat": Answers(407, 404),
+    "regaut01.dat": Answers(401, 401),
+    "multi01.dat": Answers(400, 400),
+    "mcl01.dat": Answers(400, 400),
+    "bcast.dat": Answers(0, 0),
+    # For who is asked himself it has come far enough (8.2.2).
+    "zeromf.dat": Answers(483, 404),
+    # 200 for whoever has the password; so with the next two.
+    "cparam01.dat": Answers(401, 401),
+    "cparam02.dat": Answers(401, 401),
+    "regescrt.dat": Answers(401, 401),
+    "sdp01.dat": Answers(407, 404),
+    "inv2543.dat": Answers(407, 404),
+    "test.dat": Answers(0, 0),
 }

@@ -167,6 +167,14 @@ class NodeProcess:
         return self.folder / "sipxha.xml"
 
     @property
+    def pid(self) -> int:
+        """
+        The number of its process.
+        """
+        assert self._protocol is not None
+        return int(cast(Any, self._protocol.transport).pid)
+
+    @property
     def is_running(self) -> bool:
         """
         Whether its process lives.

@@ -3,7 +3,8 @@ Telephones: small SIP user agents that register, call, answer and hang up.
 
 They use sipxha's own endpoint for the wire, and behave as RFC 3261 and 3263
 ask of a phone: digest from either challenge, the next server by SRV when one
-does not answer, ACK and BYE along the route set.  No media.
+does not answer, ACK and BYE along the route set, a 2xx again and again until
+its ACK comes, and an ACK for each.  No media.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, Protocol
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
 from zope.interface import implementer
 
 from sipxha.config.model import Ports
@@ -24,9 +26,10 @@ from sipxha.sip import ids
 from sipxha.sip.address import Address
 from sipxha.sip.auth_fields import Challenge
 from sipxha.sip.hop import Flow, Hop
-from sipxha.sip.message import Request, Response, response_to
+from sipxha.sip.message import Request, Response
+from sipxha.sip.response import response_to
 from sipxha.sip.uri import Uri
-from sipxha.transaction.vocabulary import ServerKey
+from sipxha.transaction.vocabulary import T1, T2, ServerKey
 
 _SDP = b"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 9 RTP/AVP 0\r\n"
 _CHALLENGES = {
@@ -85,9 +88,18 @@ class _Exchange:
     One request of a phone and its final answer.
     """
 
-    def __init__(self, directory: Directory, ringing: Callable[[Response], None] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        repeated: Callable[[Response], None],
+        ringing: Callable[[Response], None] | None = None,
+    ) -> None:
+        """
+        @param repeated: hears final answers that come after the first.
+        """
         self.final: Deferred[Response] = Deferred()
         self._directory = directory
+        self._repeated = repeated
         self._ringing = ringing
 
     def response_received(self, branch: Branch, response: Response) -> None:
@@ -96,6 +108,8 @@ class _Exchange:
                 self._ringing(response)
         elif not self.final.called:
             self.final.callback(response)
+        else:
+            self._repeated(response)
 
     def hop_failed(self, branch: Branch, hop: Hop | Flow) -> None:
         if isinstance(hop, Hop):
@@ -123,6 +137,9 @@ class Call:
         self.cseq = itertools.count(1000)
         self.ended: Deferred[None] = Deferred()
         """Fires when the other side hung up."""
+
+        self.ack: tuple[Request, list[Hop]] | None = None
+        """What the caller's side acknowledged the answer with."""
 
     def request(self, method: str, cseq: int | None = None) -> Request:
         """
@@ -200,6 +217,17 @@ class Phone(MultiService):
         """Every INVITE that came in."""
 
         self._ringing: dict[ServerKey, Request] = {}
+        self._unacknowledged: dict[str, IDelayedCall] = {}
+        """When each answer is repeated, by Call-ID."""
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Close the ports and say nothing more.
+        """
+        while self._unacknowledged:
+            self._unacknowledged.popitem()[1].cancel()
+        stopped: Deferred[None] = super().stopService()
+        return stopped
 
     # Outgoing
 
@@ -291,8 +319,17 @@ class Phone(MultiService):
         call = Call(self, call_id, local, response.get("to") or "", remote_target, routes)
         self.calls[call_id] = call
         ack = call.request("ACK", response.cseq.number)
-        self.endpoint.send_ack(ack, await self._directory.locate(call.first_hop()))
+        call.ack = (ack, await self._directory.locate(call.first_hop()))
+        self.endpoint.send_ack(*call.ack)
         return call
+
+    def _acknowledge_again(self, response: Response) -> None:
+        """
+        The ACK was lost (RFC 3261 section 13.2.2.4).
+        """
+        call = self.calls.get(response.call_id)
+        if call is not None and call.ack is not None and call.remote == response.get("to"):
+            self.endpoint.send_ack(*call.ack)
 
     def send(
         self,
@@ -332,7 +369,7 @@ class Phone(MultiService):
     async def _exchange(
         self, request: Request, first_hop: Uri, ringing: Callable[[Response], None] | None
     ) -> Response:
-        exchange = _Exchange(self._directory, ringing)
+        exchange = _Exchange(self._directory, self._acknowledge_again, ringing)
         hops = await self._directory.locate(first_hop)
         # A phone that heard nothing of an INVITE or a REGISTER for a while tries its next server.
         patience = PATIENCE if request.method in ("INVITE", "REGISTER") else None
@@ -378,6 +415,7 @@ class Phone(MultiService):
             return
         status = 200
         if request.method == "BYE":
+            self._acknowledged(request.call_id)
             call = self.calls.pop(request.call_id, None)
             if call is None:
                 status = 481
@@ -405,6 +443,27 @@ class Phone(MultiService):
                 self, request.call_id, local, remote, target, request.values("record-route")
             )
         self.endpoint.respond(transaction, response)
+        if status < 300:
+            self._repeat(transaction, response, T1, self._reactor.seconds() + 64 * T1)
+
+    def _repeat(self, transaction: ServerKey, response: Response, interval: float, end: float) -> None:
+        """
+        Send a 2xx until its ACK comes (RFC 3261 section 13.3.1.4).
+        """
+
+        def repeat() -> None:
+            del self._unacknowledged[response.call_id]
+            self.endpoint.respond(transaction, response)
+            if self._reactor.seconds() < end:
+                self._repeat(transaction, response, min(2 * interval, T2), end)
+
+        self._acknowledged(response.call_id)
+        self._unacknowledged[response.call_id] = self._reactor.callLater(interval, repeat)
+
+    def _acknowledged(self, call_id: str) -> None:
+        waiting = self._unacknowledged.pop(call_id, None)
+        if waiting is not None:
+            waiting.cancel()
 
     def _copy_routes(self, request: Request, response: Response) -> None:
         for row in request.rows("record-route"):
@@ -415,6 +474,7 @@ class Phone(MultiService):
         """
         The caller has our answer.
         """
+        self._acknowledged(request.call_id)
 
     def cancelled(self, transaction: ServerKey) -> None:
         """
