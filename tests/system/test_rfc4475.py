@@ -6,16 +6,17 @@ from __future__ import annotations
 
 import re
 import shutil
+from functools import partial
 from typing import Any, Protocol
 
-from twisted.internet.defer import maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.protocol import Protocol as StreamProtocol
 
 from sipxha.cli.status import ask
 from sipxha.config.load import load
-from sipxha.config.users import add_user
+from sipxha.config.users import add_user, remove_user
 from sipxha.sip.framing import StreamFramer
 from sipxha.sip.message import Request, Response
 from sipxha.sip.parser import parse_message
@@ -23,7 +24,7 @@ from sipxha.sip.uri import Uri
 from tests.sip.samples import corpus
 from tests.sip.verdicts import ANSWERS
 from tests.support.pair import DOMAIN
-from tests.system.servers import PASSWORD, PairTestCase, reactor, until
+from tests.system.servers import PASSWORD, PairTestCase, Server, reactor, until
 
 PROXY, REGISTRAR = 5060, 5070
 
@@ -291,6 +292,7 @@ class PacketTests(PairTestCase):
         header stays in the Contact; a Contact with a bare header is refused.
         """
         await self.add_users()
+        self.addCleanup(lambda: Deferred.fromCoroutine(self.remove_users()))
         for user, name, contact in (
             ("watson", "cparam01.dat", "<sip:+19725552222@gw1.example.net>"),
             ("watson", "cparam02.dat", "<sip:+19725552222@gw1.example.net;unknownparam>"),
@@ -320,11 +322,36 @@ class PacketTests(PairTestCase):
         before = ask(self.east.config, "/status")["users"]
         for user in REGISTERING:
             add_user(files, f"{user}@{DOMAIN}", DOMAIN, PASSWORD)
-        shutil.copy(files.credentials, self.west.folder)
-        await until(
-            lambda: ask(self.east.config, "/status")["users"] == before + len(REGISTERING),
-            "the node does not read its users again",
-        )
+        await self.users_are_read(before + len(REGISTERING))
+
+    async def remove_users(self) -> None:
+        """
+        Leave nothing of them: other tests ask for users of these names.
+        """
+        files = load(self.east.config).users
+        before = ask(self.east.config, "/status")["users"]
+        for user in REGISTERING:
+            await self.phone(user=user).unregister_all()
+        for user in REGISTERING:
+            remove_user(files, f"{user}@{DOMAIN}")
+        await self.users_are_read(before - len(REGISTERING))
+
+    def knows(self, node: Server, count: int) -> bool:
+        """
+        Whether a node knows so many users.
+        """
+        return bool(ask(node.config, "/status")["users"] == count)
+
+    async def users_are_read(self, count: int) -> None:
+        """
+        Give both nodes the users of the first, and wait until they know so many.
+        """
+        shutil.copy(load(self.east.config).users.credentials, self.west.folder)
+        for node in (self.east, self.west):
+            await until(
+                partial(self.knows, node, count),
+                f"{node.name} does not read its users again",
+            )
 
 
 def probe(call_id: str) -> bytes:
