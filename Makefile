@@ -26,8 +26,9 @@ test: $(VENV)/ready ## the whole suite under trial (T=tests.sip for a part)
 interop: $(VENV)/ready ## clients that we did not write: sipp and sipsak
 	$(BIN)/python -m tools.interop
 
-soak: $(VENV)/ready ## long runs: the simulator for ten minutes
-	MINUTES=$(or $(MINUTES),10) $(BIN)/python -m tests.simulation.run
+soak: $(VENV)/ready ## long runs: the simulator, then calls over a lossy network (MINUTES=5 each)
+	MINUTES=$(or $(MINUTES),5) $(BIN)/python -m tests.simulation.run
+	$(BIN)/python -m tools.soak --minutes $(or $(MINUTES),5)
 
 fuzz: $(VENV)/ready ## coverage-guided fuzzing of what strangers send (SECONDS=60)
 	$(BIN)/python -m pip install --quiet 'atheris>=2.3'
