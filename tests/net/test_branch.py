@@ -151,7 +151,7 @@ class FailoverTests(BranchCase):
     From hop to hop: RFC 3263 section 4.3.
     """
 
-    def test_a_503_moves_on_with_a_new_branch(self) -> None:
+    def test_L05_a_503_moves_on_with_a_new_branch(self) -> None:
         """
         And the answer of the next hop is the answer.
         """
@@ -163,6 +163,28 @@ class FailoverTests(BranchCase):
         self.assertNotEqual(first.via.branch, second.via.branch)
         self.answer(second, 200)
         self.assertEqual(self.heard_since(), [("failed", ONE), ("answered", TWO), 200])
+
+    def test_L05_other_refusals_are_answers(self) -> None:
+        """
+        4xx and 6xx are about the request, not about the hop.
+        """
+        for status in (404, 486, 603):
+            self.ask(ONE, TWO)
+            ((request, _),) = self.take()
+            self.answer(request, status)
+            self.assertEqual([sent.method for sent, _ in self.take()], ["ACK"])
+            self.assertEqual(self.heard_since(), [("answered", ONE), status])
+
+    def test_L06_L07_a_503_is_acknowledged_there_before_the_next_hop_is_tried(self) -> None:
+        """
+        The ACK follows its INVITE, under the same branch.
+        """
+        self.ask(ONE, TWO)
+        ((first, _),) = self.take()
+        self.answer(first, 503)
+        ((ack, acknowledged), (second, asked)) = self.take()
+        self.assertEqual((ack.method, acknowledged, ack.via.branch), ("ACK", "10.0.0.2", first.via.branch))
+        self.assertEqual((second.method, asked), ("INVITE", "10.0.0.3"))
 
     def test_the_last_503_is_the_answer(self) -> None:
         """
@@ -297,7 +319,7 @@ class CancelTests(BranchCase):
     L{Branch.cancel}: RFC 3261 section 9.1.
     """
 
-    def test_P28_a_cancel_waits_for_the_first_provisional_answer(self) -> None:
+    def test_P28_L06_a_cancel_waits_for_the_first_provisional_answer(self) -> None:
         """
         It goes to the same hop, under the same branch, once.
         """

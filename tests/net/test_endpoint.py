@@ -198,6 +198,18 @@ class ServerTests(EndpointCase):
         self.endpoint.respond(transaction, response_to(request, 487))
         self.assertEqual(self.received(), [487])
 
+    def test_M23_what_a_cancel_requires_is_ignored(self) -> None:
+        """
+        It is answered, and has its effect.
+        """
+        self.reactor.udp.receive(a_request().encode())
+        cancel = a_request("CANCEL")
+        cancel.add("require", "nobody-knows")
+        cancel.add("proxy-require", "nobody-knows")
+        self.reactor.udp.receive(cancel.encode())
+        self.assertEqual(self.received(), [200])
+        self.assertEqual(self.heard(), ["request", "cancelled"])
+
     def test_P29_a_cancel_after_the_answer_has_no_effect(self) -> None:
         """
         It is answered 200 all the same.

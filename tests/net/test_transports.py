@@ -158,7 +158,7 @@ class ResponseTests(TransportsCase):
         via = "SIP/2.0/UDP 10.0.0.9:5062;branch=z9hG4bK-1;rport=40000;received=10.0.0.9"
         self.assertEqual(self.written_to(via), ("10.0.0.9", 40000))
 
-    def test_M16_without_rport_it_goes_to_the_port_of_sent_by(self) -> None:
+    def test_M16_N02_without_rport_it_goes_to_the_port_of_sent_by(self) -> None:
         """
         5060, if that names none; and to maddr, if there is one.
         """
@@ -180,7 +180,7 @@ class ResponseTests(TransportsCase):
         self.transports.respond(response, first.stream.flow, SERVER)
         self.assertEqual(first.value(), response.encode())
 
-    def test_M15_when_that_is_gone_one_is_opened_to_sent_by(self) -> None:
+    def test_M15_L10_when_that_is_gone_one_is_opened_to_sent_by(self) -> None:
         """
         To the address it came from, and the port that it says it listens on.
         """

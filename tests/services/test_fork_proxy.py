@@ -19,6 +19,7 @@ from sipxha.services.proxy import IDENTITY
 from sipxha.sip.hop import Hop
 from sipxha.sip.message import Request
 from sipxha.sip.uri import Uri
+from sipxha.transaction.vocabulary import ServerKey
 from tests.services.proxies import DOMAIN, Surroundings, Unlocatable, a_request, receive
 from tests.support.fake_endpoint import FLOW, FakeBranch
 
@@ -281,6 +282,18 @@ class ForkProxyTests(SynchronousTestCase):
             ['Digest realm="a", nonce="a"', 'Digest realm="b", nonce="b"'],
         )
         self.assertEqual(self.around.log.types, "R")
+
+    def test_M24_a_request_that_was_merged_is_forwarded_like_any_other(self) -> None:
+        """
+        Two branches of one request meet here: a proxy tells them apart by their
+        transactions (RFC 3261 section 16.3), and never answers 482 for that.
+        """
+        self.invite()
+        self.around.clock.advance(1)
+        again = a_request(proxy_authorization=self.around.credentials("INVITE", TARGET))
+        again.replace_first("via", "SIP/2.0/UDP 10.1.1.7;branch=z9hG4bKother")
+        self.proxy.request_received(ServerKey("z9hG4bKother", "10.1.1.7", "INVITE"), again, FLOW)
+        self.assertEqual((self.endpoint.statuses, len(self.endpoint.branches)), ([100, 100], 2))
 
     def test_LA1_a_loop_is_answered_482(self) -> None:
         """

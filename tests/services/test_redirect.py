@@ -109,7 +109,7 @@ class RedirectTests(SynchronousTestCase):
             ],
         )
 
-    def test_D02_unknown_methods_and_extensions_change_nothing(self) -> None:
+    def test_M22_D02_unknown_methods_and_extensions_change_nothing(self) -> None:
         """
         RFC 3261 section 8.3.
         """

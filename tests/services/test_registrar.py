@@ -247,7 +247,7 @@ class RegisterTests(RegistrarCase):
         self.assertEqual(answer.status, 401)
         self.assertTrue(all("stale=true" in row for row in answer.rows("www-authenticate")))
 
-    def test_R04_nobody_registers_for_somebody_else(self) -> None:
+    def test_M26_R04_nobody_registers_for_somebody_else(self) -> None:
         """
         Whether that user exists or not.
         """
@@ -272,7 +272,7 @@ class RegisterTests(RegistrarCase):
         """
         self.assertEqual(self.register(CONTACT, to="tel:201").status, 400)
 
-    def test_R02_unknown_extensions_are_named(self) -> None:
+    def test_M23_R02_unknown_extensions_are_named(self) -> None:
         """
         Path is known.
         """
