@@ -186,7 +186,7 @@ class AuthProxyTests(SynchronousTestCase):
         branch = self.invite(record_route=record)
         self.assertEqual(branch.request.rows("record-route"), [record])
 
-    def test_P14_what_goes_safely_comes_back_safely(self) -> None:
+    def test_P14_C11_what_goes_safely_comes_back_safely(self) -> None:
         """
         The Record-Route of a sips request is a sips URI, with the name that
         our certificate is for (C11) and without a transport; it is ours.
