@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 import sys
-import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.table import Table
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, TimeoutError, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredList, TimeoutError, maybeDeferred
 from twisted.internet.task import LoopingCall
 
 from sipxha.config.model import Dns
@@ -31,7 +30,7 @@ from sipxha.sip.uri import Uri
 from tests.support.pair import DOMAIN, NodeProcess, Pair, pause, run, sipxha
 from tests.support.phone import Call, CallFailed, Phone
 from tools import foreground
-from tools.story import Failed, Story, expect, last_lines, until
+from tools.story import Failed, Story, expect, last_lines, tell, until
 
 reactor = foreground.reactor
 
@@ -134,6 +133,12 @@ class Demo:
         self.phones: list[Phone] = []
         self.completed: dict[str, str] = {}
         """Call-ID of each call of which a CDR must come, and its termination."""
+
+    async def stop_all(self) -> None:
+        """
+        Stop the nodes that still run.
+        """
+        await self.pair.stop()
 
     # Scenes
 
@@ -540,30 +545,5 @@ class Demo:
         return phone
 
 
-async def main() -> int:
-    """
-    @return: the exit status.
-    """
-    story = Story()
-    folder = Path(tempfile.mkdtemp(prefix="sipxha-"))
-    demo = Demo(story, folder)
-    try:
-        await demo.play()
-    except CancelledError:
-        raise
-    except Exception:
-        # What broke must not hide what the story showed so far.
-        story.console.print_exception()
-        story.failures.append("the demo itself broke")
-    finally:
-        await demo.pair.stop()
-    status = story.verdict()
-    if status:
-        story.console.print(f"What the nodes wrote is in {folder}")
-    else:
-        shutil.rmtree(folder)
-    return status
-
-
 if __name__ == "__main__":
-    sys.exit(foreground.run(main))
+    sys.exit(foreground.run(partial(tell, Demo)))

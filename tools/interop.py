@@ -14,18 +14,18 @@ import json
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from lxml import etree
 from rich import box
 from rich.table import Table
-from twisted.internet.defer import CancelledError, Deferred, DeferredList, gatherResults
+from twisted.internet.defer import Deferred, DeferredList, gatherResults
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IProcessTransport
 from twisted.internet.protocol import ProcessProtocol
@@ -35,7 +35,7 @@ from sipxha.config.load import load
 from sipxha.config.users import add_user
 from tests.support.pair import DOMAIN, NodeProcess, Pair, pause, sipxha
 from tools import foreground
-from tools.story import Failed, Story, expect, last_lines
+from tools.story import Failed, Story, expect, last_lines, tell
 
 PACKAGES = {"sipp": "sip-tester", "sipsak": "sipsak", "systemd-analyze": "systemd"}
 """The clients, and the Debian packages that have them."""
@@ -506,7 +506,7 @@ class Interop:
             expect(not errors, f"{node.name}: {len(errors)} errors, the first: {errors[:1]}")
         return "0, 0; no error in either log"
 
-    async def stop(self) -> None:
+    async def stop_all(self) -> None:
         """
         End whatever still runs.
         """
@@ -596,28 +596,6 @@ def number_of(aor: str) -> str:
     return aor.rpartition(":")[2].partition("@")[0]
 
 
-async def _main() -> int:
-    story = Story()
-    folder = Path(tempfile.mkdtemp(prefix="sipxha-"))
-    interop = Interop(story, folder)
-    try:
-        await interop.play()
-    except CancelledError:
-        story.failures.append("interrupted")
-    except Exception:
-        # What broke must not hide what the story showed so far.
-        story.console.print_exception()
-        story.failures.append("the run itself broke")
-    finally:
-        await interop.stop()
-    status = story.verdict()
-    if status:
-        story.console.print(f"What nodes and clients wrote is in {folder}")
-    else:
-        shutil.rmtree(folder)
-    return status
-
-
 def main() -> int:
     """
     @return: the exit status.
@@ -629,7 +607,7 @@ def main() -> int:
             file=sys.stderr,
         )
         return 1
-    return foreground.run(_main)
+    return foreground.run(partial(tell, Interop))
 
 
 if __name__ == "__main__":

@@ -20,13 +20,12 @@ import json
 import random
 import shutil
 import sys
-import tempfile
 import time
 from collections import Counter
 from functools import partial
 from pathlib import Path
 
-from twisted.internet.defer import CancelledError, Deferred, gatherResults, maybeDeferred
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.task import LoopingCall
 
 from sipxha.cli.status import ask
@@ -39,7 +38,7 @@ from tests.support.lossy import LossyReactor
 from tests.support.pair import DOMAIN, NodeProcess, Pair, pause, run, sipxha
 from tests.support.phone import Call, CallFailed, Phone
 from tools import foreground
-from tools.story import Story, expect, last_lines, until
+from tools.story import Story, expect, last_lines, tell, until
 
 reactor = foreground.reactor
 
@@ -91,6 +90,12 @@ class Soak:
 
         self._memory: dict[str, int] = {}
         """What each node had after the warm-up, in KiB."""
+
+    async def stop_all(self) -> None:
+        """
+        Stop the nodes that still run.
+        """
+        await self.pair.stop()
 
     async def play(self) -> None:
         """
@@ -306,35 +311,14 @@ def live(node: NodeProcess) -> int:
     return sum(ask(node.config, "/status")["transactions"].values())
 
 
-async def _main(minutes: float) -> int:
-    story = Story()
-    folder = Path(tempfile.mkdtemp(prefix="sipxha-"))
-    soak = Soak(story, folder, 60 * minutes)
-    try:
-        await soak.play()
-    except CancelledError:
-        raise
-    except Exception:
-        # What broke must not hide what the story showed so far.
-        story.console.print_exception()
-        story.failures.append("the soak itself broke")
-    finally:
-        await soak.pair.stop()
-    status = story.verdict()
-    if status:
-        story.console.print(f"What the nodes wrote is in {folder}")
-    else:
-        shutil.rmtree(folder)
-    return status
-
-
 def main() -> int:
     """
     @return: the exit status: 0 if everything held.
     """
     parser = argparse.ArgumentParser(prog="python -m tools.soak", description="A long run over real sockets.")
     parser.add_argument("--minutes", type=float, default=5, help="how long the phones call each other (5)")
-    return foreground.run(partial(_main, parser.parse_args().minutes))
+    seconds = 60 * parser.parse_args().minutes
+    return foreground.run(partial(tell, lambda story, folder: Soak(story, folder, seconds)))
 
 
 if __name__ == "__main__":

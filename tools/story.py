@@ -7,10 +7,15 @@ Knows nothing of what the steps do.
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Protocol
 
 from rich.console import Console
+from twisted.internet.defer import CancelledError
 
 from tests.support.pair import CommandFailed, pause
 from tests.support.phone import CallFailed
@@ -93,3 +98,47 @@ def last_lines(text: str, count: int) -> str:
     @return: the last lines of C{text} that say anything.
     """
     return "\n".join([line for line in text.splitlines() if line.strip()][-count:])
+
+
+class Scenes(Protocol):
+    """
+    What a story tells of.
+    """
+
+    async def play(self) -> None:
+        """
+        All steps.
+        """
+
+    async def stop_all(self) -> None:
+        """
+        Stop whatever still runs, however far the play came.
+        """
+
+
+async def tell(make: Callable[[Story, Path], Scenes]) -> int:
+    """
+    Play scenes in a folder of their own, which is kept only if something did
+    not hold.
+
+    @return: the exit status.
+    """
+    story = Story()
+    folder = Path(tempfile.mkdtemp(prefix="sipxha-"))
+    scenes = make(story, folder)
+    try:
+        await scenes.play()
+    except CancelledError:
+        story.failures.append("interrupted")
+    except Exception:
+        # What broke must not hide what the story showed so far.
+        story.console.print_exception()
+        story.failures.append("the run itself broke")
+    finally:
+        await scenes.stop_all()
+    status = story.verdict()
+    if status:
+        story.console.print(f"What was written on the way is in {folder}")
+    else:
+        shutil.rmtree(folder)
+    return status
