@@ -1,7 +1,7 @@
 """
 How long the message core takes: one line C{name n seconds per_second [ratio]
-bytes} each: what one takes as a ratio to a calibration loop, and how much memory
-it needs at most while it is at it.
+blocks bytes} each: what one takes as a ratio to a calibration loop, how many
+blocks of memory it holds at its end, and how much it needs at most.
 
 Run as C{python -m bench.bench_parse} in the top folder.
 """
@@ -9,9 +9,9 @@ Run as C{python -m bench.bench_parse} in the top folder.
 from __future__ import annotations
 
 import time
-import tracemalloc
 from collections.abc import Callable
 
+from bench.allocations import blocks_held, peak_bytes
 from bench.calibration import calibrate
 from sipxha.sip.auth_fields import Credentials
 from sipxha.sip.check import check
@@ -70,21 +70,23 @@ Content-Length: %d
 )
 
 
-def parse_register() -> None:
+def parse_register() -> object:
     """
     A typical REGISTER, no value looked at.
     """
-    parse_message(REGISTER)
+    return parse_message(REGISTER)
 
 
-def parse_check_register() -> None:
+def parse_check_register() -> object:
     """
     With what every element must look at.
     """
-    check(parse_message(REGISTER))
+    message = parse_message(REGISTER)
+    check(message)
+    return message
 
 
-def parse_all_of_register() -> None:
+def parse_all_of_register() -> object:
     """
     With what the registrar looks at.
     """
@@ -95,18 +97,19 @@ def parse_all_of_register() -> None:
     for contact in message.contacts:
         contact.params.get("expires")
     _ = message.expires, message.is_star_contact, message.call_id, message.cseq.number
+    return message
 
 
-def parse_touch_encode_invite() -> None:
+def parse_touch_encode_invite() -> object:
     """
     The fields that route a message, and out again unchanged.
     """
     message = parse_message(INVITE)
     _ = message.via, message.cseq, message.call_id, message.to, message.from_
-    message.encode()
+    return message, message.encode()
 
 
-def forward_invite() -> None:
+def forward_invite() -> object:
     """
     What a proxy does.
     """
@@ -117,34 +120,34 @@ def forward_invite() -> None:
     copy.uri = "sip:bob@192.0.2.77:5060"
     copy.set("max-forwards", str((message.max_forwards or 70) - 1))
     copy.prepend("via", "SIP/2.0/UDP 192.0.2.5:5060;branch=z9hG4bK-1f6b9d2c7e")
-    copy.encode()
+    return message, copy, copy.encode()
 
 
 PARSED = parse_message(INVITE)
 
 
-def encode_invite() -> None:
+def encode_invite() -> object:
     """
     Printing alone, something having changed.
     """
     PARSED.set("max-forwards", "68")
-    PARSED.encode()
+    return PARSED.encode()
 
 
-def answer_invite() -> None:
+def answer_invite() -> object:
     """
     A response, not printed.
     """
     assert isinstance(PARSED, Request)
-    response_to(PARSED, 180, to_tag="8c1f7a4d4f0d9f6c")
+    return response_to(PARSED, 180, to_tag="8c1f7a4d4f0d9f6c")
 
 
-def answer_and_encode_invite() -> None:
+def answer_and_encode_invite() -> object:
     """
     A response, printed.
     """
     assert isinstance(PARSED, Request)
-    response_to(PARSED, 180, to_tag="8c1f7a4d4f0d9f6c").encode()
+    return response_to(PARSED, 180, to_tag="8c1f7a4d4f0d9f6c").encode()
 
 
 AUTHORIZATION = (
@@ -153,14 +156,14 @@ AUTHORIZATION = (
 )
 
 
-def read_credentials() -> None:
+def read_credentials() -> object:
     """
     The Authorization field, which nobody caches.
     """
-    Credentials.parse(AUTHORIZATION)
+    return Credentials.parse(AUTHORIZATION)
 
 
-def measure(function: Callable[[], None], loop: float, count: int = 500) -> None:
+def measure(function: Callable[[], object], loop: float, count: int = 500) -> None:
     """
     Print the best of many short runs, which leaves out what else the machine
     does.
@@ -171,15 +174,11 @@ def measure(function: Callable[[], None], loop: float, count: int = 500) -> None
         for _ in range(count):
             function()
         best = min(best, time.perf_counter() - begun)
-    tracemalloc.start()
-    function()
-    begun_with, _ = tracemalloc.get_traced_memory()
-    tracemalloc.reset_peak()
-    function()
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    ratio, taken = best / count / loop, peak - begun_with
-    print(f"{function.__name__} {count} {best:.6f} {count / best:.0f} [{ratio:.2f}] {taken} bytes")
+    ratio = best / count / loop
+    print(
+        f"{function.__name__} {count} {best:.6f} {count / best:.0f} [{ratio:.2f}] "
+        f"{blocks_held(function)} blocks {peak_bytes(function)} bytes"
+    )
 
 
 if __name__ == "__main__":

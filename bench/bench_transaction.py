@@ -18,6 +18,7 @@ from typing import Any
 from twisted.internet import reactor as default_reactor
 from twisted.internet.protocol import DatagramProtocol
 
+from bench.allocations import blocks_held, peak_bytes
 from bench.calibration import calibrate
 from sipxha.config.model import Ports
 from sipxha.net.endpoint import Endpoint
@@ -110,6 +111,28 @@ def weigh_layer(number: int) -> None:
     print(f"memory of an answered transaction   {(after - before) / number:8.0f} bytes, {layer.live} alive")
 
 
+def count_blocks() -> None:
+    """
+    Print what the making and the answering of a transaction allocate, the
+    parsed request included.
+    """
+    layer = TransactionLayer()
+    exchange(layer, options(0), 0.0)
+    serial = count(BATCH)
+
+    def transact() -> object:
+        request = parse_message(OPTIONS % (5999, next(serial), 0))
+        assert isinstance(request, Request)
+        for effect in layer.request_received(request, FLOW, 0.0):
+            if isinstance(effect, RequestArrived):
+                layer.respond(effect.key, response_to(effect.request, 200, to_tag="bench"), 0.0)
+        return request
+
+    print(
+        f"parsed, made and answered           {blocks_held(transact):8} blocks, {peak_bytes(transact)} bytes"
+    )
+
+
 class Echo:
     """
     Answers everything with 200.
@@ -187,4 +210,5 @@ if __name__ == "__main__":
     gc.set_threshold(100_000, 20, 20)
     bench_layer(wanted, calibration, "gc as in a node")
     weigh_layer(5_000)
+    count_blocks()
     bench_endpoint(default_reactor, wanted, calibration)

@@ -3,7 +3,8 @@ A small certificate authority for one cluster.
 
 Makes the authority, and certificates by which nodes prove to each other (and
 to phones) who they are: a node is found in the C{subjectAltName} as
-C{DNS:NODE}, the domain as C{DNS:DOMAIN} and C{URI:sip:DOMAIN} (RFC 5922).
+C{DNS:NODE}, the domain as C{DNS:DOMAIN} and C{URI:sip:DOMAIN}; phones that read
+RFC 5922 strictly find the node as C{URI:sip:NODE}.
 New keys are readable by their owner only.
 Whether a peer's certificate is good is decided by the TLS layer, not here.
 """
@@ -154,6 +155,8 @@ def _issue(
         x509.DNSName(node),
         *([x509.DNSName(domain)] if domain != node else []),
         x509.UniformResourceIdentifier(f"sip:{domain}"),
+        # A sip URI hides all DNS names (RFC 5922 7.1), and the Record-Route names the node (7.5).
+        *([x509.UniformResourceIdentifier(f"sip:{node}")] if domain != node else []),
     ]
     return (
         _builder(_subject(node), public_key, NODE_LIFE)

@@ -52,7 +52,9 @@ class CertTests(SynchronousTestCase):
         self.assertIn(f"valid until {certificate.not_valid_after_utc:%Y-%m-%d}", made.output)
         certificate.verify_directly_issued_by(read_authority(self.ca).certificate)
         shown = json.loads(self.run_cert("show", "--json", str(into / "node.crt")).stdout)
-        self.assertEqual(shown[0]["names"], [f"DNS:{NODE}", "DNS:example.com", "URI:sip:example.com"])
+        self.assertEqual(
+            shown[0]["names"], [f"DNS:{NODE}", "DNS:example.com", "URI:sip:example.com", f"URI:sip:{NODE}"]
+        )
         self.assertTrue(shown[0]["not_after"].endswith("Z"))
 
     def test_a_renewed_key_is_as_readable_as_the_old_one(self) -> None:
@@ -123,5 +125,5 @@ class CertTests(SynchronousTestCase):
         shown = self.run_cert("show", "--config", str(cluster / NODE / "sipxha.xml"))
         self.assertEqual(shown.exit_code, 0, shown.output)
         self.assertIn("node.crt", shown.stdout)
-        self.assertIn(f"DNS:{NODE}, DNS:example.com, URI:sip:example.com", shown.stdout)
+        self.assertIn(f"DNS:{NODE}, DNS:example.com, URI:sip:example.com, URI:sip:{NODE}", shown.stdout)
         self.assertIn("ca.crt", shown.stdout)

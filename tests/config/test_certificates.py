@@ -64,7 +64,7 @@ class MakeTests(SynchronousTestCase):
         """
         The three names of the design.
         """
-        self.assertEqual(self.names(self.node.certificate), [NODE, DOMAIN, f"sip:{DOMAIN}"])
+        self.assertEqual(self.names(self.node.certificate), [NODE, DOMAIN, f"sip:{DOMAIN}", f"sip:{NODE}"])
         alone = make_node(self.authority, DOMAIN, DOMAIN)
         self.assertEqual(self.names(alone.certificate), [DOMAIN, f"sip:{DOMAIN}"])
 
@@ -113,7 +113,7 @@ class MakeTests(SynchronousTestCase):
         """
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = sign(self.authority, request_for(key), NODE, DOMAIN)
-        self.assertEqual(self.names(certificate), [NODE, DOMAIN, f"sip:{DOMAIN}"])
+        self.assertEqual(self.names(certificate), [NODE, DOMAIN, f"sip:{DOMAIN}", f"sip:{NODE}"])
         self.assertEqual(certificate.public_key(), key.public_key())
 
     def test_what_is_no_request_is_refused(self) -> None:
@@ -225,7 +225,9 @@ class FileTests(SynchronousTestCase):
         described = describe(self.folder / "node.crt")
         self.assertEqual(described.subject, f"CN={NODE}")
         self.assertEqual(described.issuer, "CN=example.com authority")
-        self.assertEqual(described.names, (f"DNS:{NODE}", f"DNS:{DOMAIN}", f"URI:sip:{DOMAIN}"))
+        self.assertEqual(
+            described.names, (f"DNS:{NODE}", f"DNS:{DOMAIN}", f"URI:sip:{DOMAIN}", f"URI:sip:{NODE}")
+        )
         self.assertEqual(described.not_after, node.certificate.not_valid_after_utc)
         self.assertFalse(described.is_authority)
         self.assertTrue(describe(self.folder / "ca.crt").is_authority)

@@ -22,6 +22,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
+from sipxha.config.certificates import make_authority, make_node
 from sipxha.config.limits import ConnectionLimits
 from sipxha.config.model import Limits, Ports, Tls
 from sipxha.net.endpoint import Endpoint
@@ -79,6 +80,14 @@ class IdentitiesTests(SynchronousTestCase):
         self.assertEqual(self.of(), {"cn.example.com"})
         self.assertEqual(self.of(uri("https://example.com/")), frozenset())
         self.assertEqual(self.of(common_name="not a host"), frozenset())
+
+    def test_C11_what_a_node_shows_is_for_its_name_and_its_domain(self) -> None:
+        """
+        A phone finds the host of our Record-Route in the certificate behind
+        it, though sip URIs hide all DNS names (RFC 5922 section 7.5).
+        """
+        node = make_node(make_authority("example.com"), "sipx1.example.com", "example.com")
+        self.assertEqual(identities(node.certificate), {"sipx1.example.com", "example.com"})
 
     def test_C02_the_uri_of_a_user_is_no_domain(self) -> None:
         """
