@@ -8,7 +8,7 @@ another, nor at more of its own than the live ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
 from typing import Any, TypeVar
 
@@ -26,6 +26,9 @@ _DEADLINE = Binding._fields.index("deadline")
 class Rows:
     """
     The rows that one node holds.
+
+    @ivar watched: Who hears of changes, by identity.  Called with it for each
+        row, in the midst of the change: to take note, and to look later.
     """
 
     def __init__(self, max_expires: int) -> None:
@@ -40,6 +43,7 @@ class Rows:
         # Ordered by CSeq, so that the sequence check looks at the last one.
         self._calls: dict[tuple[str, str], list[Binding]] = {}
         self._updates: dict[str, SortedDict[int, tuple[Binding, ...]]] = {}
+        self.watched: dict[str, Callable[[str], None]] = {}
         # One entry for each key, not later than its row's deadline at some time.
         self._ages: list[tuple[float, Key]] = []
 
@@ -170,6 +174,9 @@ class Rows:
         if updates is None:
             updates = self._updates[row.primary] = SortedDict()
         updates[row.update_number] = (*updates.get(row.update_number, ()), row)
+        heard = self.watched.get(row.identity)
+        if heard is not None:
+            heard(row.identity)
 
     def _take_out(self, row: Binding) -> None:
         """

@@ -93,3 +93,24 @@ class PurgeTests(SynchronousTestCase):
         self.rows.purge(NOW + 10 * MAX)
         self.rows._put(self.row)
         self.assertEqual(self.rows.purge(NOW + 10 * MAX), [self.row.key])
+
+
+class WatchTests(SynchronousTestCase):
+    """
+    Who hears that rows of an address-of-record change.
+    """
+
+    def test_only_who_watches_an_address_of_record_hears_of_it(self) -> None:
+        """
+        Once for each row, whichever way it came; never of others.
+        """
+        held, heard = Rows(MAX), list[str]()
+        row = a_row()
+        held.watched[row.identity] = heard.append
+        held._put(row)
+        held._put(a_row(identity="202@example.com"))
+        held._put(row._replace(cseq=row.cseq + 1))
+        self.assertEqual(heard, [row.identity] * 2)
+        del held.watched[row.identity]
+        held._put(row)
+        self.assertEqual(len(heard), 2)
