@@ -83,3 +83,15 @@ class Binding(NamedTuple):
         if self.reg_id:
             return (self.identity, self.instance_id, self.reg_id)
         return (self.identity, self.contact)
+
+
+def flow_token(path: str) -> str:
+    """
+    What a Path tells of the flow to the phone: the user part of its last URI,
+    which belongs to the proxy next to the phone; empty when there is none.
+    """
+    start = path.rfind("<")
+    end = path.find("@", start)
+    if start < 0 or end < 0 or path.find(">", start, end) >= 0:
+        return ""
+    return path[path.find(":", start) + 1 : end]

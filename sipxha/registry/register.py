@@ -15,9 +15,13 @@ from typing import NamedTuple
 
 from sipxha.errors import RemoteError
 from sipxha.registry.domain import ServedDomain
+from sipxha.registry.validate import INT32
 from sipxha.sip.address import Address
 from sipxha.sip.message import Request
 from sipxha.sip.uri import Uri
+
+OUTBOUND = "outbound"
+"""The option tag of RFC 5626."""
 
 _OURS = frozenset(("q", "expires", "+sip.instance", "reg-id", "pub-gruu", "temp-gruu", "gruu"))
 """
@@ -78,6 +82,8 @@ class Registration(NamedTuple):
 
     path: str = ""
     received: str = ""
+    is_outbound: bool = False
+    """Whether its contact is a flow, for a phone that knows what that is (RFC 5626)."""
 
     @property
     def is_query(self) -> bool:
@@ -112,14 +118,21 @@ def read_register(request: Request, identity: str, received: str, terms: Terms) 
     """
     to, cseq = request.to.uri, request.cseq.number
     contacts = request.contacts
+    path = _paths(request) if request.has("path") else ()
     offers: list[Offer] = []
+    is_outbound = False
     if request.is_star_contact:
         if contacts or request.expires != 0:
             raise RegistrationRefused(400, "Contact * Needs Expires 0 And No Other Contact")
     elif contacts:
         default = request.expires
+        has_flow = False
         for address in contacts:
-            offers.append(_offer(address, default, terms))
+            offer = _offer(address, default, terms)
+            has_flow = has_flow or offer.reg_id > 0
+            offers.append(offer)
+        if has_flow:
+            offers, is_outbound = _flows(offers, request, path)
         if len(offers) > 1:
             offers = _last_of_equals(offers)
         _check_secure(offers, request)
@@ -130,9 +143,23 @@ def read_register(request: Request, identity: str, received: str, terms: Terms) 
         cseq,
         tuple(offers),
         request.is_star_contact,
-        ",".join(request.values("path")) if request.has("path") else "",
+        ",".join([hop.raw for hop in path]) if path else "",
         received,
+        is_outbound,
     )
+
+
+def _paths(request: Request) -> list[Address]:
+    """
+    The Path, the proxy next to the phone last.
+
+    @raise RegistrationRefused: A hop is a strict router, which no request
+        would find its way through (RFC 3327 section 4).
+    """
+    hops = [Address.parse(value) for value in request.values("path")]
+    if any("lr" not in hop.uri.params for hop in hops):
+        raise RegistrationRefused(400, "Path Without lr")
+    return hops
 
 
 def _offer(address: Address, default: int | None, terms: Terms) -> Offer:
@@ -140,7 +167,7 @@ def _offer(address: Address, default: int | None, terms: Terms) -> Offer:
     One contact, with what is granted to it.
     """
     uri, params = address.uri, address.params
-    contact, qvalue, asked, instance_id = f"<{uri}>", "", default, ""
+    contact, qvalue, asked, instance_id, reg_id = f"<{uri}>", "", default, "", 0
     for name, value in params:
         folded = name.lower()
         if folded == "expires":
@@ -149,10 +176,38 @@ def _offer(address: Address, default: int | None, terms: Terms) -> Offer:
             qvalue = _checked_q(value)
         elif folded == "+sip.instance":
             instance_id = (value or "").strip('"')
+        elif folded == "reg-id":
+            reg_id = _checked_reg_id(value)
         elif folded not in _OURS:
             contact += f";{name}" if value is None else f";{name}={value}"
     is_sip = uri.scheme in ("sip", "sips")
-    return Offer(contact, uri if is_sip else None, qvalue, _granted(asked, terms), instance_id)
+    # Without an instance a reg-id tells nothing apart (RFC 5626 section 6).
+    return Offer(
+        contact,
+        uri if is_sip else None,
+        qvalue,
+        _granted(asked, terms),
+        instance_id,
+        reg_id if instance_id else 0,
+    )
+
+
+def _flows(offers: list[Offer], request: Request, path: Sequence[Address]) -> tuple[list[Offer], bool]:
+    """
+    RFC 5626 section 6: a reg-id counts when whoever is next to the phone
+    keeps its flow, be it this registrar or an edge that says so in its Path.
+
+    @return: The offers, and whether they are flows.
+    """
+    is_kept = "ob" in path[-1].uri.params if path else len(request.values("via")) == 1
+    is_known = any(tag.lower() == OUTBOUND for tag in request.values("supported"))
+    if not is_kept:
+        if is_known:
+            raise RegistrationRefused(439, "First Hop Lacks Outbound Support")
+        return [offer._replace(reg_id=0) for offer in offers], False
+    if sum(1 for offer in offers if offer.expires) > 1:
+        raise RegistrationRefused(400, "One Flow At A Time")
+    return offers, is_known
 
 
 def _seconds(value: str | None) -> int:
@@ -165,6 +220,16 @@ def _checked_q(value: str | None) -> str:
     if value is None or _QVALUE.fullmatch(value) is None:
         raise RegistrationRefused(400, "Invalid q Value")
     return value
+
+
+def _checked_reg_id(value: str | None) -> int:
+    """
+    RFC 5626 section 4.2: one of 1 to 2**31 - 1.
+    """
+    number = int(value[:11]) if value is not None and value.isascii() and value.isdigit() else 0
+    if not 0 < number <= INT32:
+        raise RegistrationRefused(400, "Invalid reg-id")
+    return number
 
 
 def _granted(asked: int | None, terms: Terms) -> int:
@@ -192,6 +257,8 @@ def _last_of_equals(offers: list[Offer]) -> list[Offer]:
 
 
 def _is_same(one: Offer, other: Offer) -> bool:
+    if one.reg_id and other.reg_id:
+        return one.reg_id == other.reg_id and one.instance_id == other.instance_id
     if one.uri is None or other.uri is None:
         return one.contact == other.contact
     return one.uri.equivalent(other.uri)

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from sortedcontainers import SortedDict
 
-from sipxha.registry.binding import MARKER, Binding, Key
+from sipxha.registry.binding import MARKER, Binding, Key, flow_token
 from sipxha.registry.merge import winners
 
 _K = TypeVar("_K")
@@ -43,6 +43,8 @@ class Rows:
         # Ordered by CSeq, so that the sequence check looks at the last one.
         self._calls: dict[tuple[str, str], list[Binding]] = {}
         self._updates: dict[str, SortedDict[int, tuple[Binding, ...]]] = {}
+        # By the token of the flow; a flow may carry all phones of a company.
+        self._flows: dict[str, set[Binding]] = {}
         self.watched: dict[str, Callable[[str], None]] = {}
         # One entry for each key, not later than its row's deadline at some time.
         self._ages: list[tuple[float, Key]] = []
@@ -59,6 +61,13 @@ class Rows:
         """
         live = [row for row in self._live(identity, now) if not self._is_superseded(row)]
         return live if len(live) < 2 else winners(live)
+
+    def on_flow(self, token: str) -> list[Binding]:
+        """
+        The rows, ended ones included, whose phone is at the other end of a
+        flow (see L{flow_token}).
+        """
+        return list(self._flows.get(token, ()))
 
     def all_current(self, now: float) -> Iterator[Binding]:
         """
@@ -174,6 +183,8 @@ class Rows:
         if updates is None:
             updates = self._updates[row.primary] = SortedDict()
         updates[row.update_number] = (*updates.get(row.update_number, ()), row)
+        if row.path:
+            self._flows.setdefault(flow_token(row.path), set()).add(row)
         heard = self.watched.get(row.identity)
         if heard is not None:
             heard(row.identity)
@@ -184,6 +195,11 @@ class Rows:
         """
         _draw(self._aors, row.identity, row)
         _draw(self._calls, (row.identity, row.callid), row)
+        if row.path:
+            token = flow_token(row.path)
+            self._flows[token].discard(row)
+            if not self._flows[token]:
+                del self._flows[token]
         updates = self._updates[row.primary]
         rest = tuple(other for other in updates[row.update_number] if other is not row)
         if rest:

@@ -68,7 +68,7 @@ class Registry(Rows):
         number = self._update_number + 1
         if registration.remove_all:
             rows = [self._marker(registration, number, now)]
-            rows += [self._ended(row, registration, number, now) for row in live]
+            rows += [self._ended_by(registration, row, number, now) for row in live]
         else:
             rows = self._bound(registration, live, number, now)
             self._check_room(rows, live, now)
@@ -123,7 +123,7 @@ class Registry(Rows):
             rows[row.key] = row
         for row in live:
             if row.key not in rows and any(_replaces(offer, row) for offer in registration.contacts):
-                rows[row.key] = self._ended(row, registration, number, now)
+                rows[row.key] = self._ended_by(registration, row, number, now)
         return list(rows.values())
 
     def _minted(self, offer: Offer, registration: Registration, number: int, now: float) -> Binding:
@@ -165,18 +165,44 @@ class Registry(Rows):
         validate(marker)
         return marker
 
-    def _ended(self, row: Binding, registration: Registration, number: int, now: float) -> Binding:
+    def _ended_by(self, registration: Registration, row: Binding, number: int, now: float) -> Binding:
         """
-        A live row that somebody ended.  A row of another Call-ID keeps its
+        A live row that a REGISTER ended.  A row of another Call-ID keeps its
         CSeq, for its own next REGISTER is counted by that.
         """
+        cseq = registration.cseq if row.callid == registration.callid else row.cseq
+        return self._ended(row, cseq, number, now)
+
+    def _ended(self, row: Binding, cseq: int, number: int, now: float) -> Binding:
+        """
+        A live row that somebody ended.
+        """
         return row._replace(
-            cseq=registration.cseq if row.callid == registration.callid else row.cseq,
+            cseq=cseq,
             expires=max(min(row.expires, int(now)) - 1, 0),
             primary=self.name,
             update_number=number,
             deadline=now - 1,
         )
+
+    def end_flow(self, token: str, now: float) -> list[Binding]:
+        """
+        End what is bound over a flow that is no more (RFC 5626 section 7), an
+        update for each address-of-record.
+
+        @param token: What the edge put into its Path (see L{flow_token}).
+        @return: The rows that changed.
+        """
+        ended = []
+        numbers: dict[str, int] = {}
+        for row in self.on_flow(token):
+            if row.deadline > now:
+                number = numbers.setdefault(row.identity, self._update_number + 1)
+                self._update_number = max(self._update_number, number)
+                ended.append(self._ended(row, row.cseq, number, now))
+        for row in ended:
+            self._put(row)
+        return ended
 
     def _check_room(self, rows: list[Binding], live: list[Binding], now: float) -> None:
         """

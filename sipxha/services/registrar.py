@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from email.utils import formatdate
 from functools import lru_cache
+from typing import Final
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -22,7 +23,7 @@ from sipxha.auth.digest import Authenticator
 from sipxha.errors import LocalError, RemoteError
 from sipxha.net.endpoint import Endpoint, ITransactionUser
 from sipxha.registry.binding import Binding
-from sipxha.registry.register import RegistrationRefused, Terms, read_register
+from sipxha.registry.register import OUTBOUND, Registration, RegistrationRefused, Terms, read_register
 from sipxha.registry.table import Registered, Registry
 from sipxha.services.redirect import Redirect, bracketed
 from sipxha.sip import ids
@@ -34,10 +35,16 @@ from sipxha.sip.via import Via
 from sipxha.store.registrations import NotYetWritten, RegistrationStore
 from sipxha.transaction.vocabulary import ServerKey
 
-_SUPPORTED = frozenset(("path",))
+_SUPPORTED = frozenset(("path", OUTBOUND))
 """Extensions that a REGISTER may require."""
 
+FLOW_TIMER: Final = 120
+"""How many seconds a flow may be silent (RFC 5626 section 4.4); the edge allows some more."""
+
 Field = tuple[str, str]
+
+_KEPT: Final = (("Require", OUTBOUND), ("Flow-Timer", str(FLOW_TIMER)))
+"""What the 200 says to a phone whose flow counts."""
 
 
 @implementer(ITransactionUser)
@@ -118,6 +125,22 @@ class RegistrarUser:
         Nothing to do: nothing is kept for an answer.
         """
 
+    # -- flows -------------------------------------------------------------
+
+    def flow_closed(self, token: str) -> None:
+        """
+        A flow of this node is no more: nobody is bound over it any longer, on
+        any node (RFC 5626 section 7).
+
+        @param token: The user part of the Path URI that named it.
+        """
+        rows = self._registry.end_flow(token, self._reactor.seconds())
+        if rows:
+            committed = self._store.commit(rows)
+            # What could not be written is written later, and replicated now.
+            committed.addErrback(lambda failure: failure.trap(NotYetWritten) and None)
+            committed.addCallback(lambda _: self._updated())
+
     # -- REGISTER ----------------------------------------------------------
 
     def _register(self, transaction: ServerKey, request: Request, flow: Flow) -> None:
@@ -131,14 +154,14 @@ class RegistrarUser:
         registration = read_register(request, identity, received, self._terms)
         registered = self._registry.register(registration, now)
         if registration.is_query:
-            self._confirm(transaction, request, registered.bindings, now)
+            self._confirm(transaction, request, registration, registered.bindings, now)
             return
         # Without rows it is a repetition, whose rows may still be on their way.
         committed = self._store.commit(registered.rows)
         committed.addCallbacks(
             self._committed,
             self._not_committed,
-            callbackArgs=(transaction, request, registered, now),
+            callbackArgs=(transaction, request, registration, registered, now),
             errbackArgs=(transaction, request, flow, registered),
         )
         committed.addErrback(self._failed, request)
@@ -180,9 +203,15 @@ class RegistrarUser:
             raise RegistrationRefused(403, "Forbidden")
 
     def _committed(
-        self, _: None, transaction: ServerKey, request: Request, registered: Registered, now: float
+        self,
+        _: None,
+        transaction: ServerKey,
+        request: Request,
+        registration: Registration,
+        registered: Registered,
+        now: float,
     ) -> None:
-        self._confirm(transaction, request, registered.bindings, now)
+        self._confirm(transaction, request, registration, registered.bindings, now)
         if registered.rows:
             self._updated()
 
@@ -201,7 +230,12 @@ class RegistrarUser:
     # -- answers -----------------------------------------------------------
 
     def _confirm(
-        self, transaction: ServerKey, request: Request, bindings: Sequence[Binding], now: float
+        self,
+        transaction: ServerKey,
+        request: Request,
+        registration: Registration,
+        bindings: Sequence[Binding],
+        now: float,
     ) -> None:
         """
         Step 8: all that is current now.
@@ -209,6 +243,8 @@ class RegistrarUser:
         fields: list[Field] = [("Contact", _listed(row, now)) for row in bindings]
         if request.has("path"):
             fields += [("Path", value) for value in request.rows("path")]
+        if registration.is_outbound:
+            fields += _KEPT
         fields.append(("Date", _date(int(now))))
         self._respond(transaction, request, 200, fields=fields)
 
@@ -253,6 +289,8 @@ def _listed(row: Binding, now: float) -> str:
         contact += f";q={row.qvalue}"
     if row.instance_id:
         contact += f";+sip.instance={quote(row.instance_id)}"
+    if row.reg_id:
+        contact += f";reg-id={row.reg_id}"
     return contact
 
 

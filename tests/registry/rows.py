@@ -8,12 +8,15 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from sipxha.registry.binding import Binding
+from sipxha.registry.binding import Binding, flow_token
 from sipxha.registry.register import Offer, Registration
 from sipxha.registry.rows import Rows
 from sipxha.sip.uri import Uri
 
 NOW = 1_140_817_000.0
+
+FLOWS = ("flow-1", "flow-2")
+"""Tokens that some rows have in their Path."""
 
 A_ROW = Binding(
     uri="<sip:201@example.com>",
@@ -67,6 +70,8 @@ def contents(held: Rows) -> set[Binding]:
     by_aor = {row for rows in held._aors.values() for row in rows}
     by_call = {row for rows in held._calls.values() for row in rows}
     assert by_key == by_aor == by_call == set(by_number)
+    by_flow = {token: {row for row in by_key if flow_token(row.path) == token} for token in FLOWS}
+    assert all(set(held.on_flow(token)) == of_token for token, of_token in by_flow.items())
     assert len(by_number) == len(held)
     return by_key
 
@@ -82,7 +87,7 @@ rows = st.builds(
     instance_id=st.sampled_from(("", "<urn:uuid:1>")),
     reg_id=st.sampled_from((0, 0, 1)),
     received=st.sampled_from(("", "udp:10.1.1.7:5060", "udp:10.1.1.8:5060")),
-    path=st.sampled_from(("", "<sip:p1;lr>")),
+    path=st.sampled_from(("", "<sip:p1;lr>", *(f"<sip:{token}@p1;lr>" for token in FLOWS))),
     primary=st.sampled_from(("sipx1.example.com", "sipx2.example.com")),
     update_number=st.integers(1, 3),
 )

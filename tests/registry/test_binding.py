@@ -4,6 +4,7 @@ Tests for L{sipxha.registry.binding}.
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from sipxha.registry.binding import flow_token
 from tests.registry.rows import a_row
 
 
@@ -33,3 +34,18 @@ class BindingTests(SynchronousTestCase):
         one = a_row(instance_id="<urn:uuid:1>", reg_id=1)
         self.assertEqual(one.slot, one._replace(contact="<sip:x@10.9.9.9>").slot)
         self.assertNotEqual(one.slot, one._replace(reg_id=2).slot)
+
+    def test_O07_the_flow_is_that_of_the_proxy_next_to_the_phone(self) -> None:
+        """
+        The last URI of the Path; most rows have none.
+        """
+        for path, token in (
+            ("", ""),
+            ("<sip:p1;lr>", ""),
+            ("<sip:token@p1:5060;lr;ob>", "token"),
+            ("<sips:one@p1;lr>,<sip:two@p2;lr>", "two"),
+            ("<sip:one@p1;lr>,<sip:p2;lr>", ""),
+            ("<sip:p1;lr>;x=a@b", ""),
+            ("sip:one@p1;lr", ""),
+        ):
+            self.assertEqual(flow_token(path), token, path)

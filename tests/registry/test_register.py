@@ -6,7 +6,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sipxha.registry.domain import ServedDomain
 from sipxha.registry.register import Registration, RegistrationRefused, Terms, read_register
+from sipxha.sip.grammar import MalformedField
 from sipxha.sip.message import Request
+
+CONTACT = ("Contact", "<sip:201@10.1.1.7>")
+FLOW = ("Contact", '<sip:201@10.1.1.7>;reg-id=7;+sip.instance="<urn:uuid:1>"')
+SUPPORTED = ("Supported", "path, outbound")
+VIA = ("Via", "SIP/2.0/UDP 10.1.1.9:5060;branch=z9hG4bK-2")
+"""That of another hop."""
 
 TERMS = Terms(ServedDomain("example.com"), min_expires=60, default_expires=3000, max_expires=7200)
 
@@ -154,12 +161,69 @@ class ReadRegisterTests(SynchronousTestCase):
         (offer,) = read(("Contact", value)).contacts
         self.assertEqual((offer.contact, offer.instance_id), ("<sip:201@10.1.1.7>", "<urn:uuid:1>"))
 
-    def test_O02_a_reg_id_that_no_edge_vouches_for_is_ignored(self) -> None:
+    def test_O01_a_flow_that_the_edge_keeps_counts(self) -> None:
         """
-        RFC 5626 section 6: without a flow there is nothing to tell apart.
+        By C{ob} in the Path of the proxy next to the phone, the last one; or
+        there is no proxy at all.
         """
-        (offer,) = read(("Contact", '<sip:201@10.1.1.7>;reg-id=1;+sip.instance="<urn:uuid:1>"')).contacts
+        edge = ("Path", "<sip:p1;lr>, <sip:token@p2;transport=tcp;lr;ob>")
+        for fields in ((edge, VIA), ()):
+            registration = read(FLOW, SUPPORTED, *fields)
+            (offer,) = registration.contacts
+            self.assertEqual((offer.reg_id, offer.instance_id), (7, "<urn:uuid:1>"))
+            self.assertTrue(registration.is_outbound)
+        self.assertFalse(read(FLOW).is_outbound)
+
+    def test_O02_a_flow_that_nobody_keeps_is_refused(self) -> None:
+        """
+        Another proxy's C{ob} says nothing about the flow to the phone.
+        """
+        paths = ((), (("Path", "<sip:p2;lr>"),), (("Path", "<sip:p1;lr;ob>, <sip:p2;lr>"),))
+        for path in paths:
+            self.assertRefused(439, FLOW, SUPPORTED, VIA, *path)
+
+    def test_O02_without_outbound_the_reg_id_is_ignored(self) -> None:
+        """
+        RFC 5626 section 6.
+        """
+        registration = read(FLOW, VIA)
+        (offer,) = registration.contacts
         self.assertEqual((offer.contact, offer.reg_id), ("<sip:201@10.1.1.7>", 0))
+        self.assertFalse(registration.is_outbound)
+
+    def test_O02_without_an_instance_the_reg_id_is_ignored(self) -> None:
+        """
+        There is nothing that it could number.
+        """
+        (offer,) = read(("Contact", "<sip:201@10.1.1.7>;reg-id=7"), SUPPORTED).contacts
+        self.assertEqual(offer.reg_id, 0)
+
+    def test_O03_a_reg_id_is_a_positive_number_of_31_bits(self) -> None:
+        """
+        The star has none.
+        """
+        for value in ("0", "2147483648", "99999999999999", "-1", "one", '""'):
+            contact = f'<sip:201@10.1.1.7>;reg-id={value};+sip.instance="<urn:uuid:1>"'
+            self.assertRefused(400, ("Contact", contact))
+        self.assertRefused(400, ("Contact", "<sip:201@10.1.1.7>;reg-id"))
+        self.assertRaises(MalformedField, read, ("Contact", "*;reg-id=1"), ("Expires", "0"))
+        contact = '<sip:201@10.1.1.7>;reg-id=2147483647;+sip.instance="<urn:uuid:1>"'
+        self.assertEqual(read(("Contact", contact)).contacts[0].reg_id, 2147483647)
+
+    def test_O04_one_flow_at_a_time(self) -> None:
+        """
+        Others may end with the same request.
+        """
+        self.assertRefused(400, FLOW, ("Contact", "<sip:x@10.1.1.8>"))
+        other = ("Contact", '<sip:201@10.1.1.7>;reg-id=8;+sip.instance="<urn:uuid:1>";expires=0')
+        self.assertEqual([offer.reg_id for offer in read(FLOW, other).contacts], [7, 8])
+
+    def test_PA5_a_path_leads_through_loose_routers(self) -> None:
+        """
+        RFC 3327 section 4.
+        """
+        self.assertRefused(400, CONTACT, ("Path", "<sip:p1;lr>, <sip:p2>"))
+        self.assertRaises(MalformedField, read, CONTACT, ("Path", "<sip:p1;lr"))
 
     def test_R09_a_sips_contact_needs_a_sips_request(self) -> None:
         """

@@ -273,6 +273,53 @@ class RegisterTests(RegistryCase):
         self.assertEqual(current, {(A, 2), (B, 1)})
 
 
+class FlowTests(RegistryCase):
+    """
+    What becomes of rows whose flow is no more.
+    """
+
+    def test_O07_what_is_bound_over_a_closed_flow_ends(self) -> None:
+        """
+        Of every AOR, whoever took the REGISTER, under new numbers of ours; no
+        other flow and nothing that ended already.
+        """
+        path = "<sip:other@10.1.1.50:5060;lr>,<sip:token@10.1.1.50:5060;transport=tcp;lr>"
+        dead = [
+            a_row(contact=A, path=path, update_number=1),
+            a_row(contact=B, path=path, update_number=2, primary="sipx2.example.com"),
+            a_row(contact=A, path=path, update_number=3, identity="202@example.com"),
+        ]
+        alive = [
+            a_row(contact=C, path="<sip:other@10.1.1.50:5060;lr>", update_number=4),
+            a_row(contact=C, path=path, update_number=5, callid="old", expires=int(NOW) - 9),
+        ]
+        self.registry.apply([*dead, *alive], NOW)
+        ended = self.registry.end_flow("token", NOW)
+        self.assertEqual({row.key for row in ended}, {row.key for row in dead})
+        self.assertEqual(self.current(), [C])
+        self.assertEqual({(row.primary, row.cseq) for row in ended}, {("sipx1.example.com", 17)})
+        numbers: dict[str, set[int]] = {}
+        for row in ended:
+            numbers.setdefault(row.identity, set()).add(row.update_number)
+        self.assertEqual(sorted(map(sorted, numbers.values())), [[6], [7]])
+        self.assertEqual(self.registry.end_flow("token", NOW), [])
+        self.assertTrue(set(alive) <= contents(self.registry))
+
+    def test_O07_a_phone_that_came_back_is_not_bound_over_its_old_flow(self) -> None:
+        """
+        Whichever is heard first.
+        """
+        offer = an_offer(A)
+        old, new = ("<sip:one@10.1.1.50;lr>", "<sip:two@10.1.1.50;lr>")
+        self.registry.register(a_registration(offer, cseq=1, path=old), NOW)
+        self.registry.register(a_registration(offer, cseq=2, path=new), NOW)
+        self.assertEqual(self.registry.end_flow("one", NOW), [])
+        self.assertEqual(self.current(), [A])
+        self.assertEqual(len(self.registry.end_flow("two", NOW)), 1)
+        self.registry.register(a_registration(offer, cseq=3, path=new), NOW)
+        self.assertEqual(self.current(), [A])
+
+
 class ReplicationTests(RegistryCase):
     """
     Rows of other nodes, and update numbers.

@@ -20,7 +20,7 @@ from sipxha.net.endpoint import ITransactionUser
 from sipxha.registry.domain import ServedDomain
 from sipxha.registry.register import Terms
 from sipxha.registry.table import Registry
-from sipxha.services.registrar import RegistrarUser
+from sipxha.services.registrar import FLOW_TIMER, RegistrarUser
 from sipxha.sip.auth_fields import Challenge, Credentials
 from sipxha.sip.hop import Flow
 from sipxha.sip.message import Request, Response
@@ -377,6 +377,65 @@ class CommitTests(RegistrarCase):
         self.disk.result = fail(NotYetWritten("full"))
         self.assertEqual(self.register(CONTACT).status, 503)
         self.assertEqual((len(self.registry), self.updates), (1, 1))
+
+
+class OutboundTests(RegistrarCase):
+    """
+    Phones that keep a flow (RFC 5626).
+    """
+
+    def flow(self, *fields: tuple[str, str], **more: Any) -> Response:
+        """
+        Register one, as a phone does that is next to an edge of ours.
+        """
+        contact = ("Contact", '<sip:201@10.1.1.7>;reg-id=1;+sip.instance="<urn:uuid:1>"')
+        path = ("Path", "<sip:token@10.1.1.50:5060;lr;ob>")
+        return self.register(contact, path, ("Supported", "outbound, path"), *fields, **more)
+
+    def test_O01_the_200_says_that_the_flow_counts(self) -> None:
+        """
+        And for how long it may be silent.
+        """
+        answer = self.flow(("Require", "outbound"))
+        self.assertEqual((answer.status, answer.get("require")), (200, "outbound"))
+        self.assertEqual(answer.get("flow-timer"), str(FLOW_TIMER))
+        self.assertEqual(
+            answer.rows("contact"),
+            ['<sip:201@10.1.1.7>;expires=3600;+sip.instance="<urn:uuid:1>";reg-id=1'],
+        )
+        answer = self.register(CONTACT, ("Supported", "outbound"))
+        self.assertEqual(
+            (answer.status, answer.has("require"), answer.has("flow-timer")), (200, False, False)
+        )
+
+    def test_O02_without_an_edge_it_is_439(self) -> None:
+        """
+        The phone then registers without.
+        """
+        contact = ("Contact", '<sip:201@10.1.1.7>;reg-id=1;+sip.instance="<urn:uuid:1>"')
+        via = ("Via", "SIP/2.0/UDP 10.1.1.9:5060;branch=z9hG4bK-2")
+        answer = self.register(via, contact, ("Supported", "outbound"))
+        self.assertEqual((answer.status, answer.reason), (439, "First Hop Lacks Outbound Support"))
+
+    def test_O07_a_closed_flow_ends_its_bindings(self) -> None:
+        """
+        On the disk and for the peers, too.
+        """
+        self.flow()
+        self.registrar.flow_closed("token")
+        self.assertEqual(self.registry.current("201@example.com", NOW), [])
+        self.assertEqual((self.disk.rows[-1].deadline < NOW, self.updates), (True, 2))
+        self.registrar.flow_closed("token")
+        self.assertEqual((len(self.disk.rows), self.updates), (2, 2))
+
+    def test_O07_a_disk_that_refuses_keeps_no_dead_flow_alive(self) -> None:
+        """
+        Memory and peers know.
+        """
+        self.flow()
+        self.disk.result = fail(NotYetWritten("full"))
+        self.registrar.flow_closed("token")
+        self.assertEqual((self.registry.current("201@example.com", NOW), self.updates), ([], 2))
 
 
 class SourceTests(RegistrarCase):
