@@ -27,6 +27,7 @@ from sipxha.auth.digest import Authenticator, ha1, response
 from sipxha.auth.nonce import Nonces
 from sipxha.auth.users import Credential, Users
 from sipxha.registry.domain import ServedDomain
+from sipxha.registry.gruu import Gruus
 from sipxha.registry.register import Offer, Registration, Terms
 from sipxha.registry.table import Registry
 from sipxha.services.registrar import RegistrarUser
@@ -162,7 +163,7 @@ async def registrar(size: int, folder: str) -> None:
     await store.commit(list(registry.all_current(now)))
     user = RegistrarUser(
         cast(Any, reactor),
-        Terms(ServedDomain("example.com"), 60, 3600, 7200),
+        Terms(ServedDomain("example.com"), 60, 3600, 7200, Gruus(b"secret", "example.com")),
         registry,
         store,
         authenticator,

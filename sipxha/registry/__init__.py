@@ -9,6 +9,7 @@ here sends, stores or waits.
     validate   what may be a row at all, for REGISTER and for the wire
     merge      which of two rows of one key stays, whatever came first
     rows       all rows, in every order in which they are asked for
+    gruu       URIs that lead to one instance, and what they lead to
     register   a REGISTER request -> what it asks for, or a refusal
     table      the registry: the registrar's and replication's ways to change it
 """

@@ -15,13 +15,15 @@ from typing import NamedTuple
 
 from sipxha.errors import RemoteError
 from sipxha.registry.domain import ServedDomain
-from sipxha.registry.validate import INT32
+from sipxha.registry.gruu import Gruus, public_column
+from sipxha.registry.validate import INT32, LIMITS
 from sipxha.sip.address import Address
 from sipxha.sip.message import Request
 from sipxha.sip.uri import Uri
 
+GRUU = "gruu"
 OUTBOUND = "outbound"
-"""The option tag of RFC 5626."""
+"""Option tags of RFC 5627 and 5626."""
 
 _OURS = frozenset(("q", "expires", "+sip.instance", "reg-id", "pub-gruu", "temp-gruu", "gruu"))
 """
@@ -65,6 +67,8 @@ class Offer(NamedTuple):
 
     instance_id: str = ""
     reg_id: int = 0
+    gruu: str = ""
+    """The public GRUU, if the phone knows what that is."""
 
 
 class Registration(NamedTuple):
@@ -103,6 +107,7 @@ class Terms:
     min_expires: int
     default_expires: int
     max_expires: int
+    gruus: Gruus
 
 
 def read_register(request: Request, identity: str, received: str, terms: Terms) -> Registration:
@@ -126,9 +131,10 @@ def read_register(request: Request, identity: str, received: str, terms: Terms) 
             raise RegistrationRefused(400, "Contact * Needs Expires 0 And No Other Contact")
     elif contacts:
         default = request.expires
-        has_flow = False
+        has_flow = has_instance = False
         for address in contacts:
             offer = _offer(address, default, terms)
+            has_instance = has_instance or offer.instance_id != ""
             has_flow = has_flow or offer.reg_id > 0
             offers.append(offer)
         if has_flow:
@@ -136,6 +142,8 @@ def read_register(request: Request, identity: str, received: str, terms: Terms) 
         if len(offers) > 1:
             offers = _last_of_equals(offers)
         _check_secure(offers, request)
+        if has_instance:
+            offers = _routable(offers, request, identity, terms)
     return Registration(
         f"<{to.bare()}>",
         identity,
@@ -200,7 +208,7 @@ def _flows(offers: list[Offer], request: Request, path: Sequence[Address]) -> tu
     @return: The offers, and whether they are flows.
     """
     is_kept = "ob" in path[-1].uri.params if path else len(request.values("via")) == 1
-    is_known = any(tag.lower() == OUTBOUND for tag in request.values("supported"))
+    is_known = supports(request, OUTBOUND)
     if not is_kept:
         if is_known:
             raise RegistrationRefused(439, "First Hop Lacks Outbound Support")
@@ -262,6 +270,44 @@ def _is_same(one: Offer, other: Offer) -> bool:
     if one.uri is None or other.uri is None:
         return one.contact == other.contact
     return one.uri.equivalent(other.uri)
+
+
+def _routable(offers: list[Offer], request: Request, identity: str, terms: Terms) -> list[Offer]:
+    """
+    RFC 5627 section 5.1: a GRUU for each instance, none of which may lead
+    back to its own address-of-record.
+    """
+    for offer in offers:
+        if offer.instance_id and offer.expires:
+            if offer.uri is None:
+                raise RegistrationRefused(403, "An Instance Needs A SIP Contact")
+            if _leads_back(offer.uri, identity, terms):
+                raise RegistrationRefused(403, "Contact Is The Address-Of-Record")
+    if not supports(request, GRUU):
+        return offers
+    return [
+        offer._replace(gruu=gruu) if len(gruu := _gruu(identity, offer)) <= LIMITS["gruu"] else offer
+        for offer in offers
+    ]
+
+
+def _leads_back(uri: Uri, identity: str, terms: Terms) -> bool:
+    meant = terms.domain.identity(uri)
+    if meant is not None and meant != identity and "gr" in uri.params:
+        target = terms.gruus.read(uri, meant)
+        meant = None if target is None else target.identity
+    return meant == identity
+
+
+def _gruu(identity: str, offer: Offer) -> str:
+    return public_column(identity, offer.instance_id) if offer.instance_id and offer.expires else ""
+
+
+def supports(request: Request, tag: str) -> bool:
+    """
+    Whether the sender of a request knows an extension.
+    """
+    return request.has("supported") and any(each.lower() == tag for each in request.values("supported"))
 
 
 def _check_secure(offers: list[Offer], request: Request) -> None:

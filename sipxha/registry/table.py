@@ -149,7 +149,7 @@ class Registry(Rows):
             expires,
             offer.instance_id,
             offer.reg_id,
-            "",
+            offer.gruu,
             registration.path,
             registration.received,
             self.name,

@@ -38,6 +38,7 @@ from sipxha.net.postgres_gate import PostgresGate
 from sipxha.net.sip_tls import SipTls
 from sipxha.net.tls import MutualTls
 from sipxha.registry.domain import ServedDomain
+from sipxha.registry.gruu import Gruus
 from sipxha.registry.register import Terms
 from sipxha.registry.table import Registry
 from sipxha.services.call_log import CallLog
@@ -338,6 +339,7 @@ class Node(Service):
                 config.min_expires,
                 config.default_expires,
                 config.max_expires,
+                Gruus(self._config.secret, domain.name),
             ),
             self._registry,
             self._store,

@@ -17,6 +17,7 @@ from urllib.parse import quote
 from sipxha.auth.users import Users
 from sipxha.registry.binding import Binding
 from sipxha.registry.domain import ServedDomain
+from sipxha.registry.gruu import Gruus
 from sipxha.registry.table import Registry
 from sipxha.sip.address import Address
 from sipxha.sip.grammar import MalformedField
@@ -40,11 +41,14 @@ class Redirect:
     Answers 302, 404 or 480.
     """
 
-    def __init__(self, domain: ServedDomain, registry: Registry, users: Callable[[], Users]) -> None:
+    def __init__(
+        self, domain: ServedDomain, gruus: Gruus, registry: Registry, users: Callable[[], Users]
+    ) -> None:
         """
         @param users: The users of this moment.
         """
         self._domain = domain
+        self._gruus = gruus
         self._registry = registry
         self._users = users
 
@@ -58,10 +62,26 @@ class Redirect:
         identity = self._domain.identity(uri)
         if identity is None:
             return Answer(404)
+        if "gr" in uri.params:
+            return self._answer_gruu(uri, identity, now)
         contacts = self._contacts(identity, uri, now)
         if contacts:
             return Answer(302, tuple(("Contact", contact) for contact in contacts))
         return Answer(480 if self._users().knows(identity) else 404)
+
+    def _answer_gruu(self, uri: Uri, identity: str, now: float) -> Answer:
+        """
+        RFC 5627 section 6.1: to one instance, or nowhere.
+        """
+        target = self._gruus.read(uri, identity)
+        if target is None or not self._users().knows(target.identity):
+            return Answer(404)
+        rows = self._gruus.rows(target, self._registry.current(target.identity, now))
+        contacts = [_registered(row, now) for row in rows if _may_lead(row.contact, uri)]
+        if contacts:
+            return Answer(302, tuple(("Contact", contact) for contact in contacts))
+        # A temporary one ends with the last contact of its instance.
+        return Answer(480 if rows or target.instance else 404)
 
     def _contacts(self, identity: str, uri: Uri, now: float) -> list[str]:
         """

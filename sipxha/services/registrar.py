@@ -23,7 +23,16 @@ from sipxha.auth.digest import Authenticator
 from sipxha.errors import LocalError, RemoteError
 from sipxha.net.endpoint import Endpoint, ITransactionUser
 from sipxha.registry.binding import Binding
-from sipxha.registry.register import OUTBOUND, Registration, RegistrationRefused, Terms, read_register
+from sipxha.registry.gruu import Gruus
+from sipxha.registry.register import (
+    GRUU,
+    OUTBOUND,
+    Registration,
+    RegistrationRefused,
+    Terms,
+    read_register,
+    supports,
+)
 from sipxha.registry.table import Registered, Registry
 from sipxha.services.redirect import Redirect, bracketed
 from sipxha.sip import ids
@@ -35,7 +44,7 @@ from sipxha.sip.via import Via
 from sipxha.store.registrations import NotYetWritten, RegistrationStore
 from sipxha.transaction.vocabulary import ServerKey
 
-_SUPPORTED = frozenset(("path", OUTBOUND))
+_SUPPORTED = frozenset(("path", OUTBOUND, GRUU))
 """Extensions that a REGISTER may require."""
 
 FLOW_TIMER: Final = 120
@@ -89,7 +98,7 @@ class RegistrarUser:
         self._allowed = allowed
         self._updated = updated
         self._mint = mint
-        self._redirect = Redirect(terms.domain, registry, lambda: authenticator.users)
+        self._redirect = Redirect(terms.domain, terms.gruus, registry, lambda: authenticator.users)
 
     # -- ITransactionUser --------------------------------------------------
 
@@ -240,7 +249,8 @@ class RegistrarUser:
         """
         Step 8: all that is current now.
         """
-        fields: list[Field] = [("Contact", _listed(row, now)) for row in bindings]
+        gruus = self._terms.gruus if supports(request, GRUU) else None
+        fields: list[Field] = [("Contact", _listed(row, now, gruus)) for row in bindings]
         if request.has("path"):
             fields += [("Path", value) for value in request.rows("path")]
         if registration.is_outbound:
@@ -280,15 +290,19 @@ class RegistrarUser:
         self.endpoint.respond(transaction, response)
 
 
-def _listed(row: Binding, now: float) -> str:
+def _listed(row: Binding, now: float, gruus: Gruus | None) -> str:
     """
     A binding as the 200 shows it, with the seconds that are left.
+
+    @param gruus: Shown to those who know what they are (RFC 5627 section 5.2).
     """
     contact = f"{bracketed(row.contact)};expires={max(round(row.deadline - now), 1)}"
     if row.qvalue:
         contact += f";q={row.qvalue}"
     if row.instance_id:
         contact += f";+sip.instance={quote(row.instance_id)}"
+        if gruus is not None:
+            contact += f";pub-gruu={quote(gruus.public(row))};temp-gruu={quote(gruus.temporary(row))}"
     if row.reg_id:
         contact += f";reg-id={row.reg_id}"
     return contact

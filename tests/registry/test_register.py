@@ -2,12 +2,16 @@
 Tests for L{sipxha.registry.register}: what a REGISTER asks for.
 """
 
+from dataclasses import replace
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from sipxha.registry.domain import ServedDomain
+from sipxha.registry.gruu import Gruus
 from sipxha.registry.register import Registration, RegistrationRefused, Terms, read_register
 from sipxha.sip.grammar import MalformedField
 from sipxha.sip.message import Request
+from tests.registry.rows import a_row
 
 CONTACT = ("Contact", "<sip:201@10.1.1.7>")
 FLOW = ("Contact", '<sip:201@10.1.1.7>;reg-id=7;+sip.instance="<urn:uuid:1>"')
@@ -15,7 +19,10 @@ SUPPORTED = ("Supported", "path, outbound")
 VIA = ("Via", "SIP/2.0/UDP 10.1.1.9:5060;branch=z9hG4bK-2")
 """That of another hop."""
 
-TERMS = Terms(ServedDomain("example.com"), min_expires=60, default_expires=3000, max_expires=7200)
+GRUUS = Gruus(b"a secret of the cluster", "example.com")
+TERMS = Terms(
+    ServedDomain("example.com"), min_expires=60, default_expires=3000, max_expires=7200, gruus=GRUUS
+)
 
 
 def a_register(
@@ -118,7 +125,7 @@ class ReadRegisterTests(SynchronousTestCase):
         """
         Whatever the least is otherwise.
         """
-        strict = Terms(TERMS.domain, min_expires=7200, default_expires=7200, max_expires=7200)
+        strict = replace(TERMS, min_expires=7200, default_expires=7200)
         request = a_register(("Contact", "<sip:201@10.1.1.7>"), ("Expires", "3600"))
         self.assertEqual(read_register(request, "201@example.com", "", strict).contacts[0].expires, 3600)
 
@@ -160,6 +167,40 @@ class ReadRegisterTests(SynchronousTestCase):
         value = '<sip:201@10.1.1.7>;pub-gruu="sip:x@y";temp-gruu="sip:z@y";+sip.instance="<urn:uuid:1>"'
         (offer,) = read(("Contact", value)).contacts
         self.assertEqual((offer.contact, offer.instance_id), ("<sip:201@10.1.1.7>", "<urn:uuid:1>"))
+
+    def test_G01_a_phone_that_knows_gruus_gets_one_for_each_instance(self) -> None:
+        """
+        The column of the row; others get none, nor does what ends.
+        """
+        first = ("Contact", '<sip:201@10.1.1.7>;+sip.instance="<urn:uuid:1>"')
+        second = ("Contact", '<sip:x@10.1.1.7>;+sip.instance="<urn:uuid:2>";expires=0')
+        third = ("Contact", f'<sip:y@10.1.1.7>;+sip.instance="<urn:x:{"é" * 200}>"')
+        knows = ("Supported", "path, GRUU")
+        offers = read(first, second, third, ("Contact", "<sip:z@10.1.1.7>"), knows).contacts
+        self.assertEqual([offer.gruu for offer in offers], ["201@example.com;gr=urn:uuid:1", "", "", ""])
+        self.assertEqual(read(first).contacts[0].gruu, "")
+
+    def test_G04_an_instance_does_not_lead_back_to_its_user(self) -> None:
+        """
+        Neither by the address-of-record nor by a GRUU of it; to end such a
+        contact is no harm.
+        """
+        row = a_row(instance_id="<urn:uuid:1>")
+        theirs = a_row(identity="202@example.com", instance_id="<urn:uuid:1>")
+        uris = ("sip:201@example.com", "sip:%3201@EXAMPLE.com;x=1", GRUUS.public(row), GRUUS.temporary(row))
+        for uri in uris:
+            contact = f'<{uri}>;+sip.instance="<urn:uuid:1>"'
+            self.assertRefused(403, ("Contact", contact))
+            self.assertTrue(read(("Contact", f"{contact};expires=0")).contacts)
+        for uri in (GRUUS.temporary(theirs), GRUUS.public(theirs)):
+            contact = f'<{uri}>;+sip.instance="<urn:uuid:1>"'
+            self.assertTrue(read(("Contact", contact)).contacts)
+
+    def test_G04_R22_an_instance_is_reached_by_sip(self) -> None:
+        """
+        What is no SIP URI may be a contact, but of no instance.
+        """
+        self.assertRefused(403, ("Contact", '<tel:+15551234>;+sip.instance="<urn:uuid:1>"'))
 
     def test_O01_a_flow_that_the_edge_keeps_counts(self) -> None:
         """

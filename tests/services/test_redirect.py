@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sipxha.auth.users import Credential, Users
 from sipxha.registry.domain import ServedDomain
+from sipxha.registry.gruu import Gruus
 from sipxha.registry.table import Registry
 from sipxha.services.redirect import Answer, Redirect
 from sipxha.sip.message import Request
@@ -32,7 +33,8 @@ class RedirectTests(SynchronousTestCase):
             },
         )
         domain = ServedDomain("example.com", ["sip.example.com"])
-        self.redirect = Redirect(domain, self.registry, lambda: self.users)
+        self.gruus = Gruus(b"a secret of the cluster", "example.com")
+        self.redirect = Redirect(domain, self.gruus, self.registry, lambda: self.users)
 
     def bind(self, contact: str, **columns: Any) -> None:
         """
@@ -116,6 +118,25 @@ class RedirectTests(SynchronousTestCase):
         self.bind("<sip:a@h>")
         answer = self.ask("sip:201@example.com", "NEWMETHOD", ("Require", "nobody-knows"))
         self.assertEqual(answer.status, 302)
+
+    def test_G05_a_gruu_leads_to_its_instance_only(self) -> None:
+        """
+        480 while it is away, 404 for what we never made or is no more.
+        """
+        row = a_row(contact="<sip:one@10.1.1.7>", instance_id="<urn:uuid:1>")
+        public, temporary = self.gruus.public(row), self.gruus.temporary(row)
+        self.assertEqual((self.ask(public).status, self.ask(temporary).status), (480, 404))
+        self.bind("<sip:two@10.1.1.8>")
+        self.assertEqual((self.ask(public).status, self.ask(temporary).status), (480, 404))
+        self.registry.apply([row], NOW)
+        for gruu in (public, temporary):
+            self.assertEqual(self.contacts(gruu), ["<sip:one@10.1.1.7>;expires=3600"])
+        for wrong in (
+            "sip:201@example.com;gr",
+            "sip:201@example.com;gr=1",
+            "sip:999@example.com;gr=urn:uuid:1",
+        ):
+            self.assertEqual(self.ask(wrong).status, 404)
 
     def test_D03_never_back_to_itself(self) -> None:
         """

@@ -18,6 +18,7 @@ from sipxha.auth.nonce import Nonces
 from sipxha.auth.users import Credential, Users
 from sipxha.net.endpoint import ITransactionUser
 from sipxha.registry.domain import ServedDomain
+from sipxha.registry.gruu import Gruus
 from sipxha.registry.register import Terms
 from sipxha.registry.table import Registry
 from sipxha.services.registrar import FLOW_TIMER, RegistrarUser
@@ -98,7 +99,13 @@ class RegistrarCase(SynchronousTestCase):
         self.updates = 0
         self.registrar = RegistrarUser(
             self.clock,
-            Terms(ServedDomain("example.com", ["sip.example.com"]), 60, 3600, 7200),
+            Terms(
+                ServedDomain("example.com", ["sip.example.com"]),
+                60,
+                3600,
+                7200,
+                Gruus(b"a secret of the cluster", "example.com"),
+            ),
             self.registry,
             cast(Any, self.disk),
             self.authenticator,
@@ -436,6 +443,53 @@ class OutboundTests(RegistrarCase):
         self.disk.result = fail(NotYetWritten("full"))
         self.registrar.flow_closed("token")
         self.assertEqual((self.registry.current("201@example.com", NOW), self.updates), ([], 2))
+
+
+class GruuTests(RegistrarCase):
+    """
+    Phones that want to be called as one instance (RFC 5627).
+    """
+
+    CONTACT = ("Contact", '<sip:201@10.1.1.7>;+sip.instance="<urn:uuid:1>"')
+
+    def test_G01_the_200_tells_both_gruus(self) -> None:
+        """
+        To those who know what they are; the temporary one is new each time.
+        """
+        answer = self.register(self.CONTACT, ("Supported", "gruu"), ("Require", "gruu"))
+        (contact,) = answer.contacts
+        self.assertEqual(contact.params.get("pub-gruu"), '"sip:201@example.com;gr=urn:uuid:1"')
+        temporary = contact.params.text("temp-gruu") or ""
+        self.assertTrue(temporary.startswith("sip:tgruu.") and temporary.endswith("@example.com;gr"))
+        self.assertEqual(self.disk.rows[-1].gruu, "201@example.com;gr=urn:uuid:1")
+        again = self.register(self.CONTACT, ("Supported", "gruu")).contacts[0].params
+        self.assertNotEqual(again.text("temp-gruu"), temporary)
+        query = self.register(("Supported", "gruu")).contacts[0].params
+        self.assertEqual(query.text("temp-gruu"), again.text("temp-gruu"))
+        self.assertFalse("pub-gruu" in self.register().contacts[0].params)
+
+    def test_G05_who_calls_a_gruu_is_led_to_its_instance(self) -> None:
+        """
+        Inside a dialog, too, where it is somebody's Contact.
+        """
+        told = self.register(self.CONTACT, ("Supported", "gruu")).contacts[0].params
+        self.register(("Contact", "<sip:201@10.1.1.8>"))
+        for name in ("pub-gruu", "temp-gruu"):
+            for method, tag in (("INVITE", ""), ("BYE", ";tag=2")):
+                answer = self.send(
+                    Request(
+                        method,
+                        told.text(name) or "",
+                        [
+                            ("Via", "SIP/2.0/UDP 10.1.1.7:5060;branch=z9hG4bK-1"),
+                            ("From", "<sip:202@example.com>;tag=1"),
+                            ("To", f"<sip:201@example.com>{tag}"),
+                            ("Call-ID", "f00d@10.1.1.9"),
+                            ("CSeq", f"1 {method}"),
+                        ],
+                    )
+                )
+                self.assertEqual(answer.rows("contact"), ["<sip:201@10.1.1.7>;expires=3600"])
 
 
 class SourceTests(RegistrarCase):
