@@ -1,158 +1,298 @@
 """
-What replication costs.
+How soon, and for how much, a peer knows what one registrar was told.
 
-Rows per second through the codec and into the registry, and the time of one
-push from one process to itself over loopback TLS, its answer included.  One
-line each: what, how many, seconds, per second.  Run from the checkout:
-C{python bench/bench_sync.py}.
+Two real nodes (digest, TLS, both stores on disk), and where kamailio is
+installed a pair of it with dmq_usrloc (UDP, no digest, no store) under the
+same load: each REGISTER is of a user who was not there before.  Then a node
+that lost its disk takes all from the other, and a peer stands still while its
+partner is told a thousand things.
+
+C{python -m bench.bench_sync [latency] [resync] [freeze] [SECONDS]}: all of them
+without an argument; SECONDS is how long the peer stands still (45).
 """
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor as _reactor
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.task import react
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater, react
+from twisted.internet.threads import deferToThread
 
-from sipxha.net.rpc_client import RpcClient
-from sipxha.net.rpc_server import Exchange, RpcServer
-from sipxha.net.tls import MutualTls
+from bench.kamailio import PORT, Kamailio
+from bench.load import (
+    Load,
+    Outcome,
+    Server,
+    cpu_seconds,
+    credential_xml,
+    look_up_redirect,
+    look_up_register,
+    percentile,
+    resident_bytes,
+    users,
+)
 from sipxha.registry.binding import Binding
-from sipxha.registry.table import Registry
-from sipxha.sync import rpc, wire
-from tests.support.certs import Authority
+from sipxha.store.registrations import RegistrationStore
+from tests.support.pair import DOMAIN, Pair, free_network
 
-ROWS = 20_000
-PUSHES = 2_000
-PIECE = 16_384
-NAME, PEER = "sipx1.example.com", "sipx2.example.com"
+ROUNDS = ((100, 500, 1), (1_000, 8_000, 20), (3_000, 12_000, 60))
+"""REGISTERs per second, how many, and each which of them is watched."""
+
+ROWS = 100_000
+FROZEN = 1_000
 
 
-def rows(count: int) -> list[Binding]:
+def line(name: str, count: int, seconds: float, *notes: str) -> None:
     """
-    Registrations as a peer holds them.
+    One figure.
     """
-    return [
+    print(f"{name} {count} {seconds:.6f} {' '.join(notes)}", flush=True)
+
+
+def told(outcome: Outcome) -> str:
+    """
+    What became of a round, in words.
+    """
+    milliseconds = {
+        "in to seen": outcome.seen_in,
+        "200 to seen": outcome.seen_after,
+        "in to 200": outcome.answered_in,
+    }
+    parts = [
+        f"{name} p50 {percentile(values, 0.5) * 1e3:.2f} p99 {percentile(values, 0.99) * 1e3:.2f} ms"
+        for name, values in milliseconds.items()
+    ]
+    lost = outcome.sent - outcome.confirmed
+    return (
+        "; ".join(parts)
+        + (f"; {lost} without a 200" if lost else "")
+        + (f"; {outcome.unseen} never seen" if outcome.unseen else "")
+    )
+
+
+def rounds(name: str, near: Server, far: Server, pids: Sequence[Sequence[int]]) -> None:
+    """
+    New registrations at one of a pair, and their way to the other.
+    """
+    load = Load(near, far)
+    everybody = users(sum(count for _, count, _ in ROUNDS))
+    for rate, count, watch_each in ROUNDS:
+        some, everybody = everybody[:count], everybody[count:]
+        before = [cpu_seconds(*each) for each in pids]
+        outcome = load.run(some, rate, watch_each)
+        known, late = load.await_all(some[-200:], 20.0)
+        used = [cpu_seconds(*each) - start for each, start in zip(pids, before, strict=True)]
+        each = " + ".join(f"{cpu / count * 1e6:.0f}" for cpu in used)
+        line(f"{name}, {rate}/s, CPU of both", count, sum(used), f"({each} us)")
+        print(f"     {told(outcome)}; the last 200: {known} there {late:.2f} s after the end", flush=True)
+    load.close()
+
+
+def near_and_far(pair: Pair) -> tuple[Server, Server]:
+    """
+    The registrars of two of our nodes.
+    """
+    near, far = (Server(node.address, 5070, DOMAIN, True, look_up_redirect) for node in pair.nodes)
+    return near, far
+
+
+def prepare(pair: Pair, count: int) -> None:
+    """
+    Let many users register; sipp's digest, MD5, is what the load knows.
+    """
+    text = credential_xml(users(count), DOMAIN)
+    for node in pair:
+        (node.folder / "credential.xml").write_text(text)
+
+
+async def fill(reactor: Any, path: Path, primary: str) -> None:
+    """
+    A registry on disk, as a node that was told much leaves it.
+    """
+    now = time.time()
+    rows = [
         Binding(
-            uri=f"<sip:{number}@example.com>",
-            identity=f"{number}@example.com",
-            contact=f"<sip:{number}@10.1.1.7:5060;transport=tcp>",
-            qvalue="",
-            callid=f"f00dcafe-{number}@10.1.1.7",
-            cseq=17,
-            expires=4_000_000_000,
-            instance_id="",
-            reg_id=0,
-            gruu="",
-            path="",
-            received="udp:10.1.1.7:5060",
-            primary=NAME,
-            update_number=number + 1,
+            f"<sip:v{number}@{DOMAIN}>",
+            f"v{number}@{DOMAIN}",
+            f"<sip:v{number}@10.1.{number >> 8 & 255}.{number & 255}:5060;transport=tcp>",
+            "",
+            f"f00dcafe-{number}@10.1.1.7",
+            17,
+            int(now) + 7_000,
+            "",
+            0,
+            "",
+            "",
+            "udp:10.1.1.7:5060",
+            primary,
+            number + 1,
+            now + 7_000.0,
         )
-        for number in range(count)
+        for number in range(ROWS)
     ]
 
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    store = RegistrationStore(path, reactor)
+    store.open()
+    await store.commit(rows)
+    await store.close()
 
-def told(what: str, count: int, act: Callable[[], Any]) -> Any:
+
+async def ours(reactor: Any, folder: Path) -> None:
     """
-    Do it, and print how long it took.
+    Our pair under the load.
     """
-    begin = time.perf_counter()
-    result = act()
-    line(what, count, time.perf_counter() - begin)
-    return result
+    pair = Pair(reactor, folder / "pair")
+    await pair.write()
+    prepare(pair, sum(count for _, count, _ in ROUNDS))
+    try:
+        await pair.start()
+        near, far = near_and_far(pair)
+        pids = [[node.pid] for node in pair]
+        await deferToThread(rounds, "sipxha", near, far, pids)
+    finally:
+        await pair.stop()
 
 
-def line(what: str, count: int, seconds: float) -> None:
+def theirs(folder: Path) -> None:
     """
-    Print one figure.
+    Kamailio's pair under the load.
     """
-    print(f"{what:<28} {count:>7} {seconds:8.3f} s {count / seconds:>10.0f} /s")
+    pair = kamailio_pair(folder)
+    try:
+        near, far = (Server(node.address, PORT, DOMAIN, False, look_up_register) for node in pair)
+        rounds("kamailio", near, far, [node.pids for node in pair])
+    finally:
+        for node in pair:
+            node.stop()
 
 
-def encode(some: list[Binding]) -> bytes:
+def kamailio_pair(folder: Path) -> list[Kamailio]:
     """
-    The answer of a pull, whole.
+    Started, and acquainted with each other.
     """
-    head, name = rpc.pull_answer(rpc.MEMO, some)
-    return b"".join(wire.encode_rows(head, name, (rpc.write_row(rpc.MEMO, row) for row in some)))
+    network = free_network()
+    names = (f"{network}.1", f"{network}.2")
+    pair = [Kamailio(folder / "k1", names[0], names[1]), Kamailio(folder / "k2", names[1], names[0])]
+    for node in pair:
+        node.start()
+    time.sleep(20)  # a ping interval, after which each has the other on its list
+    return pair
 
 
-def decode(document: bytes) -> list[Binding]:
+async def resync(reactor: Any, folder: Path) -> None:
     """
-    The rows of such an answer, read as it comes from a socket.
+    A node without a disk takes everything from its peer, which goes on.
     """
-    reader = wire.RowReader(rpc.row_reader(rpc.MEMO))
-    for start in range(0, len(document), PIECE):
-        reader.feed(document[start : start + PIECE])
-    return rpc.rows_answered(rpc.MEMO, reader.close())
-
-
-class Taker:
-    """
-    A peer that applies what it is pushed, and stores nothing.
-    """
-
-    def __init__(self) -> None:
-        self.registry = Registry(PEER, 7200)
-
-    def call_received(self, exchange: Exchange, method: str, params: list[wire.Value]) -> None:
-        """
-        A push came.
-        """
-        push = rpc.read_call(method, params)
-        assert isinstance(push, rpc.Push)
-        self.registry.apply(push.rows, time.time())
-        exchange.answer(wire.encode_answer(wire.I8(push.rows[0].update_number)))
-
-
-async def pushes(reactor: Any, some: list[Binding]) -> None:
-    """
-    Push rows one after the other, as the memo dialect does.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        authority = Authority(Path(folder))
-        server = RpcServer(reactor, MutualTls(authority.issue(PEER)), Taker())
-        port: Any = server.listen(reactor, "127.0.0.1", 0)
-        client = RpcClient(
-            reactor,
-            MutualTls(authority.issue(NAME)),
-            port.getHost().port,
-            lambda name: succeed(["127.0.0.1"]),
-        )
-        times = []
-        last = 0
-        for row in some:
-            begin = time.perf_counter()
-            method, params = rpc.write_call(rpc.MEMO, NAME, rpc.Push(last, [row]))
-            last = await client.call(PEER, method, params)
-            times.append(time.perf_counter() - begin)
-        times.sort()
-        line("push and answer over TLS", len(times), sum(times))
+    pair = Pair(reactor, folder / "resync")
+    await pair.write()
+    prepare(pair, 2_000)
+    donor, empty = pair.nodes
+    await fill(reactor, donor.folder / "data" / "registry.sqlite", donor.name)
+    try:
+        began = time.perf_counter()
+        await donor.start()
+        line("start with rows, the peer being away", ROWS, time.perf_counter() - began)
+        alone = resident_bytes(donor.pid)
+        load = Load(near_and_far(pair)[0])
+        calm = await deferToThread(load.run, users(500), 100, 1)
+        began = time.perf_counter()
+        started = empty.start()
+        busy = deferToThread(load.run, users(2_000)[500:], 100, 1)
+        await started
+        line("an empty node is ready", ROWS, time.perf_counter() - began)
+        outcome = await busy
         print(
-            f"{'':<28} p50 {times[len(times) // 2] * 1e3:.2f} ms, p99 {times[len(times) * 99 // 100] * 1e3:.2f} ms"
+            f"     resident: donor {alone / 1e6:.0f} MB before, {resident_bytes(donor.pid) / 1e6:.0f} MB after; "
+            f"the node that was empty {resident_bytes(empty.pid) / 1e6:.0f} MB"
         )
-        await client.close()
-        await port.stopListening()
-        await server.close()
+        for name, each in (("before", calm), ("meanwhile", outcome)):
+            p50, p99 = (percentile(each.answered_in, share) * 1e3 for share in (0.5, 0.99))
+            print(f"     REGISTER at the donor {name}: p50 {p50:.1f} ms, p99 {p99:.1f} ms", flush=True)
+        load.close()
+    finally:
+        await pair.stop()
 
 
-def main(reactor: Any) -> Deferred[None]:
+def frozen(name: str, near: Server, far: Server, pids: Sequence[int], seconds: float) -> None:
     """
-    All figures.
+    One stands still while the other is told much, and comes back.
     """
-    some = rows(ROWS)
-    document = told("encode rows", ROWS, lambda: encode(some))
-    print(f"{'':<28} {len(document) / ROWS:.0f} octets per row")
-    read = told("decode rows", ROWS, lambda: decode(document))
-    told("apply rows", ROWS, lambda: Registry(PEER, 7200).apply(read, time.time()))
-    return Deferred.fromCoroutine(pushes(reactor, some[:PUSHES]))
+    load = Load(near, far)
+    load.run(users(10), 100)
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    names = users(FROZEN + 10)[10:]
+    load.run(names, FROZEN / seconds, FROZEN * 2)
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+    known, late = load.await_all(names, 60.0)
+    line(f"{name}, frozen {seconds:g} s, all known after", known, late, f"({known} of {len(names)})")
+    load.close()
+
+
+async def freeze(reactor: Any, folder: Path, seconds: float) -> None:
+    """
+    Both pairs.
+    """
+    pair = Pair(reactor, folder / "freeze")
+    await pair.write()
+    prepare(pair, FROZEN + 10)
+    try:
+        await pair.start()
+        near, far = near_and_far(pair)
+        await deferToThread(frozen, "sipxha", near, far, [pair.nodes[1].pid], seconds)
+    finally:
+        await pair.stop()
+    if Kamailio.is_here():
+        kamailios = await deferToThread(kamailio_pair, folder / "frozen")
+        try:
+            near, far = (Server(node.address, PORT, DOMAIN, False, look_up_register) for node in kamailios)
+            await deferToThread(frozen, "kamailio", near, far, kamailios[1].pids, seconds)
+        finally:
+            for node in kamailios:
+                node.stop()
+
+
+async def bench(reactor: Any, asked: Sequence[str]) -> None:
+    """
+    What was asked for, or all.
+    """
+    seconds = next((float(each) for each in asked if each.isdigit()), 45.0)
+    wanted = [each for each in asked if not each.isdigit()] or ["latency", "resync", "freeze"]
+    folder = Path(tempfile.mkdtemp(prefix="bench-sync-"))
+    try:
+        if "latency" in wanted:
+            await ours(reactor, folder)
+            if Kamailio.is_here():
+                await deferToThread(theirs, folder)
+            else:
+                print("kamailio is not installed (Debian: apt install kamailio): ours only")
+        if "resync" in wanted:
+            await resync(reactor, folder)
+        if "freeze" in wanted:
+            await freeze(reactor, folder, seconds)
+        await deferLater(reactor, 0)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def main(reactor: Any, *asked: str) -> Deferred[None]:
+    """
+    For C{react}.
+    """
+    return Deferred.fromCoroutine(bench(reactor, asked))
 
 
 if __name__ == "__main__":
-    react(main, (), _reactor)
+    react(main, sys.argv[1:], _reactor)

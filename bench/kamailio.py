@@ -1,0 +1,134 @@
+"""
+Debian's kamailio as a yardstick: two registrars that replicate by
+C{dmq_usrloc}, in memory and without digest, as its users run it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+_MODULES = "/usr/lib/x86_64-linux-gnu/kamailio/modules/"
+
+_CONFIGURATION = """\
+debug=0
+log_stderror=no
+fork=yes
+children=2
+tcp_children=1
+auto_aliases=no
+dns=no
+rev_dns=no
+disable_sctp=yes
+server_signature=no
+alias="example.com"
+listen=udp:{address}:{port}
+mpath="{modules}"
+loadmodule "kex.so"
+loadmodule "tm.so"
+loadmodule "pv.so"
+loadmodule "sl.so"
+loadmodule "maxfwd.so"
+loadmodule "usrloc.so"
+loadmodule "registrar.so"
+loadmodule "ctl.so"
+loadmodule "dmq.so"
+loadmodule "dmq_usrloc.so"
+modparam("ctl", "binrpc", "unix:{folder}/ctl")
+modparam("usrloc", "db_mode", 0)
+modparam("usrloc", "hash_size", 12)
+modparam("registrar", "default_expires", 3600)
+modparam("dmq", "server_address", "sip:{address}:{port}")
+modparam("dmq", "notification_address", "sip:{other}:{port}")
+modparam("dmq", "num_workers", 2)
+modparam("dmq", "ping_interval", 15)
+modparam("dmq_usrloc", "enable", 1)
+modparam("dmq_usrloc", "sync", 1)
+
+request_route {{
+    if ($rm == "KDMQ") {{
+        dmq_handle_message();
+        exit;
+    }}
+    if ($rm == "REGISTER") {{
+        save("location");
+        exit;
+    }}
+    sl_send_reply("405", "Method Not Allowed");
+}}
+"""
+
+PORT = 5160
+
+
+class Kamailio:
+    """
+    One node of such a pair.
+    """
+
+    def __init__(self, folder: Path, address: str, other: str) -> None:
+        self.folder = folder
+        self.address = address
+        folder.mkdir(parents=True)
+        text = _CONFIGURATION.format(address=address, other=other, port=PORT, modules=_MODULES, folder=folder)
+        (folder / "kamailio.cfg").write_text(text)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @staticmethod
+    def is_here() -> bool:
+        """
+        Whether it is installed.
+        """
+        return shutil.which("kamailio") is not None and (Path(_MODULES) / "dmq_usrloc.so").exists()
+
+    @property
+    def pids(self) -> list[int]:
+        """
+        All its processes.
+        """
+        assert self._process is not None
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        return [self._process.pid, *map(int, children)]
+
+    def start(self) -> None:
+        """
+        Start, and wait until its port is bound.
+        """
+        command = ["kamailio", "-f", str(self.folder / "kamailio.cfg"), "-DD", "-E", "-m", "512", "-M", "16"]
+        self._process = subprocess.Popen(
+            [*command, "-Y", str(self.folder)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        octets = "".join(f"{int(octet):02X}" for octet in reversed(self.address.split(".")))
+        wanted = f"{octets}:{PORT:04X}"
+        until = time.monotonic() + 10
+        while wanted not in Path("/proc/net/udp").read_text():
+            if time.monotonic() > until or self._process.poll() is not None:
+                raise TimeoutError("kamailio did not open its port")
+            time.sleep(0.05)
+
+    def freeze(self) -> None:
+        """
+        Stop every process of it, as a machine that hangs.
+        """
+        for pid in self.pids:
+            os.kill(pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """
+        Let them go on.
+        """
+        for pid in self.pids:
+            os.kill(pid, signal.SIGCONT)
+
+    def stop(self) -> None:
+        """
+        End all of it; it is known to hang when asked.
+        """
+        for pid in self.pids:
+            os.kill(pid, signal.SIGKILL)
+        assert self._process is not None
+        self._process.wait()
