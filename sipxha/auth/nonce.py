@@ -1,8 +1,9 @@
 """
 Nonces that prove themselves.
 
-A nonce carries its time, its node and a salt under an HMAC of the secret that
-all nodes share.  A challenge therefore costs no memory.  What costs some is a
+A nonce carries its time, its node, whom it was given to and a salt under an
+HMAC of the secret that all nodes share.  A challenge therefore costs no
+memory, and nobody can answer one in another's name.  What costs some is a
 nonce that was answered: the node remembers its highest count, so that no
 response is accepted twice (RFC 7616 section 5.5).  Only the node that issued
 a nonce can know that; any other, and the same one after a restart, calls it
@@ -16,6 +17,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from enum import Enum
 from typing import NamedTuple
+from zlib import crc32
 
 _MARK = "."
 
@@ -31,12 +33,16 @@ class Standing(Enum):
     STALE = "stale"
     """One did, but not this life of this node, or too long ago, or it was used."""
 
+    ELSEWHERE = "elsewhere"
+    """One did, for somebody at another address."""
+
     GOOD = "good"
 
 
 class _Used(NamedTuple):
     issued: int
     highest: int
+    username: str
 
 
 class Nonces:
@@ -61,9 +67,12 @@ class Nonces:
         # Nonces issued in this or an earlier millisecond are stale.
         self._horizon = -1
 
-    def issue(self, realm: str, algorithm: str, now: float, mint: Callable[[], str]) -> str:
+    def issue(self, realm: str, algorithm: str, now: float, mint: Callable[[], str], source: str = "") -> str:
         """
         Make a nonce for one challenge.
+
+        @param source: The address that it is given to; without, it may be
+            answered from anywhere.
         """
         if self._owner is None:
             # One for each life of the node: what was answered in the last one is forgotten.
@@ -71,10 +80,12 @@ class Nonces:
             self._owner = hmac.digest(self._secret, life, "sha256")[:6].hex()
         # A clock that was set back must not make every new nonce a stale one.
         issued = max(int(now * 1000), self._horizon + 1)
-        stamp = f"{issued:x}{_MARK}{self._owner}{_MARK}{mint()}"
+        stamp = f"{issued:x}{_MARK}{self._owner}{_MARK}{_place(source)}{_MARK}{mint()}"
         return f"{stamp}{_MARK}{self._seal(stamp, realm, algorithm)}"
 
-    def judge(self, nonce: str, realm: str, algorithm: str, count: int, now: float) -> Standing:
+    def judge(
+        self, nonce: str, realm: str, algorithm: str, count: int, now: float, source: str = ""
+    ) -> Standing:
         """
         Say what a nonce is worth to a request that counts it C{count}.  This
         remembers nothing: L{accept} does, once the response proved right.
@@ -82,26 +93,40 @@ class Nonces:
         stamp, _, seal = nonce.rpartition(_MARK)
         if not hmac.compare_digest(_plain(seal), _plain(self._seal(stamp, realm, algorithm))):
             return Standing.FORGED
-        issued_text, owner, _salt = stamp.split(_MARK, 2)
+        issued_text, owner, place, _salt = stamp.split(_MARK, 3)
+        if place and place != _place(source):
+            return Standing.ELSEWHERE
         issued = int(issued_text, 16)
         if owner != self._owner or issued <= self._horizon or now * 1000 >= issued + self._lifetime * 1000:
             return Standing.STALE
         used = self._used.get(nonce)
         return Standing.STALE if used is not None and count <= used.highest else Standing.GOOD
 
-    def accept(self, nonce: str, count: int, now: float) -> None:
+    def accept(self, nonce: str, count: int, now: float, username: str = "") -> None:
         """
-        Remember that a good nonce was answered with this count.
+        Remember that a good nonce was answered with this count, and by whom.
         """
-        self._used[nonce] = _Used(int(nonce.partition(_MARK)[0], 16), count)
+        self._used[nonce] = _Used(int(nonce.partition(_MARK)[0], 16), count, username)
         oldest = next(iter(self._used.values()))
         if now * 1000 >= oldest.issued + self._lifetime * 1000 or len(self._used) > self._remembered:
             self._used.popitem(last=False)
             self._horizon = max(self._horizon, oldest.issued)
 
+    def is_proved(self, nonce: str, username: str) -> bool:
+        """
+        Whether this user gave the right answer to this nonce before.
+        """
+        used = self._used.get(nonce)
+        return used is not None and used.username == username
+
     def _seal(self, stamp: str, realm: str, algorithm: str) -> str:
         text = f"nonce:{stamp}:{algorithm}:{realm}".encode("utf-8", "surrogateescape")
         return hmac.digest(self._secret, text, "sha256")[:16].hex()
+
+
+def _place(source: str) -> str:
+    # Nothing to hide, and nothing to forge: it stands under the seal.
+    return f"{crc32(_plain(source)):x}" if source else ""
 
 
 def _plain(text: str) -> bytes:

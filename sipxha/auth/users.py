@@ -8,6 +8,7 @@ who holds one sees it change.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from typing import NamedTuple
 
 _NONE: frozenset[str] = frozenset()
@@ -45,6 +46,12 @@ class Users:
         @param aliases: By identity, the contacts as they stand in the file.
         """
         self._credentials = {(each.username, each.realm): each for each in credentials}
+        # Who proves himself by SHA-256 may keep his name to himself (RFC 7616 section 3.4.4).
+        self._hashed = {
+            (sha256(f"{each.username}:{each.realm}".encode()).hexdigest(), each.realm): each
+            for each in self._credentials.values()
+            if "SHA-256" in each.ha1
+        }
         self._identities = frozenset(each.identity for each in self._credentials.values())
         self._permissions = dict(permissions or {})
         self._aliases = dict(aliases or {})
@@ -60,6 +67,13 @@ class Users:
         What a digest user name stands for in a realm.
         """
         return self._credentials.get((username, realm))
+
+    def hashed(self, userhash: str, realm: str) -> Credential | None:
+        """
+        What the SHA-256 of a user name and the realm stands for, in lower-case
+        hexadecimal.
+        """
+        return self._hashed.get((userhash, realm))
 
     def ha1(self, username: str, realm: str, algorithm: str) -> str | None:
         """

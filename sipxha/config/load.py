@@ -17,6 +17,7 @@ from pathlib import Path
 
 from lxml import etree
 
+from sipxha.auth.failures import FailureLimits
 from sipxha.config import model
 from sipxha.config.limits import ConnectionLimits
 from sipxha.config.pem_files import pem_problems, public_pem_problems
@@ -329,6 +330,7 @@ class _Reading:
         return model.Limits(
             MessageLimits(**_numbers(element, MessageLimits)),
             ConnectionLimits(**_numbers(element, ConnectionLimits)),
+            FailureLimits(**_numbers(element, FailureLimits)),
         )
 
     def _look_for_port_collisions(self, config: model.Config) -> None:
@@ -398,7 +400,9 @@ def _text(element: etree._Element, attribute: str, default: str = "") -> str:
     return str(element.get(attribute, default)).strip()
 
 
-def _numbers(element: etree._Element, of: type[MessageLimits | ConnectionLimits]) -> dict[str, int]:
+def _numbers(
+    element: etree._Element, of: type[MessageLimits | ConnectionLimits | FailureLimits]
+) -> dict[str, int]:
     """
     The attributes that have the names of fields of a class.
     """

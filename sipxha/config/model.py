@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from sipxha.auth.failures import FailureLimits
 from sipxha.config.limits import ConnectionLimits
 from sipxha.sip.limits import MessageLimits
 
@@ -249,6 +250,7 @@ class Limits:
 
     message: MessageLimits = field(default_factory=MessageLimits)
     connection: ConnectionLimits = field(default_factory=ConnectionLimits)
+    failure: FailureLimits = field(default_factory=FailureLimits)
 
 
 DEFAULT_LIMITS = Limits()

@@ -57,10 +57,11 @@ class AuthProxy(Proxy):
         """
         if request.to.tag and route_state.is_admitted(self.cluster.secret, request, taken):
             request.remove(IDENTITY)
+            self.strip(request)
             return Admission(None, in_dialog=True)
         proven = self.proven(request)
         if proven is None:
-            return self.challenge()
+            return self.challenge(request)
         if isinstance(proven, Refusal):
             return proven
         required = self.rules.required(request.request_uri)
@@ -69,7 +70,7 @@ class AuthProxy(Proxy):
         if is_permitted(required, proven.identity, held):
             return proven
         if proven.identity is None:
-            return self.challenge()
+            return self.challenge(request)
         return Refusal(403, f"Requires {'|'.join(sorted(required))}")
 
     def passes_ack(self, request: Request, taken: list[Uri]) -> bool:

@@ -57,6 +57,9 @@ class Cluster:
     is_ours: Callable[[Uri], bool]
     """Whether a URI leads to a server of this cluster."""
 
+    knows: Callable[[str], bool]
+    """Whether an address is that of one of our nodes, or loopback."""
+
 
 class Admission(NamedTuple):
     """

@@ -71,7 +71,7 @@ class ForkProxy(Proxy):
             return Admission(None, in_dialog=True)
         if self._accept_strangers and self.rules.serves(request.request_uri):
             return Admission(None)
-        return self.challenge()
+        return self.challenge(request)
 
     def passes_ack(self, request: Request, taken: list[Uri]) -> bool:
         """

@@ -20,9 +20,25 @@ from twisted.python.failure import Failure
 
 from sipxha.config.model import Peer
 from sipxha.errors import SipxhaError
+from sipxha.sip.via import Via
 
 INTERVAL = 60.0
 """Seconds between two looks at DNS."""
+
+
+def origin(vias: Iterable[Via], knows: Callable[[str], bool]) -> str:
+    """
+    The address that a request came into the cluster from.
+
+    Each Via was stamped by who received it; the chain is believed as far as
+    those are ours.
+    """
+    address = ""
+    for via in vias:
+        address = via.received or via.host.strip("[]")
+        if not knows(address):
+            break
+    return address
 
 
 class Neighbours(Service):

@@ -26,6 +26,7 @@ from twisted.names import dns
 from twisted.python.failure import Failure
 
 from sipxha.auth.digest import Authenticator
+from sipxha.auth.failures import Failures
 from sipxha.auth.nonce import Nonces
 from sipxha.auth.users import Users
 from sipxha.config import model
@@ -156,7 +157,9 @@ class Node(Service):
         self.overview.users = users
         digest = config.registrar.digest if config.registrar is not None else DEFAULT_DIGEST
         nonces = Nonces(config.secret, config.node.name)
-        self._authenticator = Authenticator(config.domain.realm, digest, users.users, nonces, mint)
+        self._authenticator = Authenticator(
+            config.domain.realm, digest, users.users, nonces, mint, Failures(config.limits.failure)
+        )
         if config.tls is not None:
             self._readers["certificates"] = self._read_certificates
         locator = self._locator()
@@ -225,6 +228,13 @@ class Node(Service):
         if self._was_degraded and not is_degraded:
             self._log.info("whole again")
         self._was_degraded = is_degraded
+        for burst in self._authenticator.failures.take_bursts():
+            # Once for each source, until it has kept quiet for a while.
+            self._log.warn(
+                "wrong passwords from {source}, at last for {user}: no more of them are looked at for now",
+                source=burst.source,
+                user=burst.username[:200],
+            )
 
     # -- the parts ---------------------------------------------------------
 
@@ -369,6 +379,7 @@ class Node(Service):
             hop_answered=locator.answered,
             call_log=self.overview.call_log,
             is_ours=lambda uri: uri.host.lower() in domains or locator.is_own(uri),
+            knows=self._neighbours.knows,
         )
         if config.proxy is not None:
             fork_proxy = make_fork_proxy(self._reactor, config, config.proxy, cluster)

@@ -22,6 +22,7 @@ from sipxha.routing import loop
 from sipxha.routing.route import OwnNames, take_own_routes
 from sipxha.services.cluster import Admission, Cluster, Refusal
 from sipxha.services.forwarding import Forwarding
+from sipxha.services.neighbours import origin
 from sipxha.sip.auth_fields import Credentials
 from sipxha.sip.grammar import MalformedField
 from sipxha.sip.hop import Flow
@@ -151,6 +152,7 @@ class Proxy:
             return
         ack = request.copy()
         ack.remove(IDENTITY)
+        self.strip(ack)
         if not self.passes_ack(ack, take_own_routes(ack, self._names)):
             return
         _count_down(ack)
@@ -200,11 +202,12 @@ class Proxy:
             now = self.reactor.seconds()
             log.record(observe(*messages, self.observer, log.next_seq(self.observer), now, **columns))
 
-    def challenge(self, stale: bool = False) -> Refusal:
+    def challenge(self, request: Request, stale: bool = False) -> Refusal:
         """
-        @return: what asks the sender for credentials.
+        @return: what asks the sender of C{request} for credentials.
         """
-        challenges = self.cluster.authenticator.challenges(self.reactor.seconds(), stale)
+        source = origin(request.vias, self.cluster.knows)
+        challenges = self.cluster.authenticator.challenges(self.reactor.seconds(), stale, source)
         return Refusal(407, None, tuple(("proxy-authenticate", value) for value in challenges))
 
     def proven(self, request: Request) -> Admission | Refusal | None:
@@ -227,14 +230,24 @@ class Proxy:
         if not credentials:
             return None
         authenticator = self.cluster.authenticator
-        verdict = authenticator.judge(credentials, request.method, request.uri, now)
+        source = origin(request.vias, self.cluster.knows)
+        verdict = authenticator.judge(credentials, request.method, request.uri, now, source)
         if verdict.identity is not None:
+            self.strip(request)
+            return Admission(verdict.identity)
+        return self.challenge(request, verdict.stale)
+
+    def strip(self, request: Request) -> None:
+        """
+        Take off the credentials for us: beyond us nobody needs them, and who
+        has them may guess the password (A17).
+        """
+        credentials = request.rows("proxy-authorization")
+        if credentials:
             request.remove("proxy-authorization")
             for row in credentials:
-                if not _is_for(row, authenticator.realm):
+                if not _is_for(row, self.cluster.authenticator.realm):
                     request.add("proxy-authorization", row)
-            return Admission(verdict.identity)
-        return self.challenge(verdict.stale)
 
     def vouch(self, request: Request, admission: Admission) -> None:
         """

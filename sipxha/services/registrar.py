@@ -158,8 +158,8 @@ class RegistrarUser:
         """
         now = self._reactor.seconds()
         identity = self._identity(request)
-        self._authorize(request, identity, now)
         received = _source(request, flow, self._allowed)
+        self._authorize(request, identity, received, now)
         registration = read_register(request, identity, received, self._terms)
         registered = self._registry.register(registration, now)
         if registration.is_query:
@@ -194,7 +194,7 @@ class RegistrarUser:
             raise RegistrationRefused(404, "Not Found")
         return identity
 
-    def _authorize(self, request: Request, identity: str, now: float) -> None:
+    def _authorize(self, request: Request, identity: str, received: str, now: float) -> None:
         """
         Steps 3 and 4: only its owner may change an address-of-record.
         """
@@ -203,9 +203,16 @@ class RegistrarUser:
                 raise RegistrationRefused(404, "Not Found")
             return
         values = request.rows("authorization")
-        verdict = self._authenticator.judge(values, "REGISTER", request.uri, now)
+        source = received.partition(":")[2].rpartition(":")[0]
+        verdict = self._authenticator.judge(values, "REGISTER", request.uri, now, source)
         if verdict.identity is None:
-            challenges = self._authenticator.challenges(now, verdict.stale)
+            if verdict.is_wrong:
+                self._log.info(
+                    "wrong password for {to} from {address}",
+                    to=(request.get("to") or "")[:200],
+                    address=received,
+                )
+            challenges = self._authenticator.challenges(now, verdict.stale, source)
             fields = tuple(("WWW-Authenticate", challenge) for challenge in challenges)
             raise RegistrationRefused(401, "Unauthorized", fields)
         if verdict.identity != identity:
@@ -267,7 +274,7 @@ class RegistrarUser:
         reason: str | None,
         fields: Sequence[Field],
     ) -> None:
-        if status != 401 or request.has("authorization"):
+        if status != 401:
             self._log.info(
                 "{method} for {to} from {address} refused: {status} {reason}",
                 method=request.method,

@@ -2,6 +2,8 @@
 Tests for L{sipxha.auth.users}.
 """
 
+from hashlib import sha256
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from sipxha.auth.users import Credential, Users
@@ -32,6 +34,15 @@ class UsersTests(SynchronousTestCase):
             ("ann-b", "example.com", "SHA-256"),
         ):
             self.assertIsNone(self.users.ha1(username, realm, algorithm))
+
+    def test_A19_a_hashed_name_is_found_where_it_may_be_used(self) -> None:
+        """
+        By who has a hash for SHA-256, for it is offered with that alone.
+        """
+        for username, found in (("201", True), ("ann-b", False), ("202", False)):
+            hashed = sha256(f"{username}:example.com".encode()).hexdigest()
+            self.assertEqual(self.users.hashed(hashed, "example.com") is not None, found)
+            self.assertIsNone(self.users.hashed(hashed, "example.org"))
 
     def test_who_has_credentials_is_known(self) -> None:
         """

@@ -88,6 +88,7 @@ class Surroundings:
             hop_failed=self.failed.append,
             hop_answered=self.answered.append,
             call_log=self.log,
+            knows=lambda address: address == "127.0.0.1",
             is_ours=lambda uri: uri.host.endswith(DOMAIN),
         )
 

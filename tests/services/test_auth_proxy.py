@@ -129,6 +129,36 @@ class AuthProxyTests(SynchronousTestCase):
         self.assertEqual(self.endpoint.branches[-1].hops, [Hop("udp", "10.1.1.7", 5060)])
         self.assertEqual(self.around.log.types, "E")
 
+    def test_A17_credentials_for_us_go_no_further(self) -> None:
+        """
+        Also where nobody had to look at them: whoever gets them may guess the
+        password.  Those for others stay.
+        """
+        foreign = 'Digest realm="elsewhere.net", username="x"'
+        for method in ("BYE", "ACK"):
+            request = self.in_dialog(method)
+            request.add("proxy-authorization", self.around.credentials(method, "sip:201@10.1.1.7"))
+            request.add("proxy-authorization", foreign)
+            if method == "ACK":
+                self.proxy.ack_received(request, FLOW)
+                sent = self.endpoint.acks[-1][0]
+            else:
+                receive(self.proxy, request)
+                sent = self.endpoint.branches[-1].request
+            self.assertEqual(sent.rows("proxy-authorization"), [foreign])
+
+    def test_A04_acks_are_never_challenged(self) -> None:
+        """
+        Nor answered at all, whatever credentials they carry.
+        """
+        before = len(self.endpoint.responses)
+        self.proxy.ack_received(self.in_dialog("ACK"), FLOW)
+        request = a_request("ACK", PHONE, "callee")
+        request.add("proxy-authorization", self.around.credentials("INVITE", PHONE, "guess"))
+        self.proxy.ack_received(request, FLOW)
+        statuses = self.endpoint.statuses[before:]
+        self.assertEqual((len(self.endpoint.acks), set(statuses) - {100}), (1, set()))
+
     def test_a_transfer_is_logged(self) -> None:
         """
         T with its Refer-To.

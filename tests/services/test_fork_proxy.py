@@ -7,8 +7,10 @@ from __future__ import annotations
 import gc
 
 from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
+from sipxha.auth.failures import Burst
 from sipxha.net.endpoint import IBranchObserver
 from sipxha.routing.loop import branch_suffix, loop_key
 from sipxha.routing.route import OwnNames
@@ -89,6 +91,44 @@ class ForkProxyTests(SynchronousTestCase):
             a_request(proxy_authorization=self.around.credentials("INVITE", TARGET, "wrong")),
         )
         self.assertEqual(self.endpoint.statuses, [407])
+
+    def test_A01_a_proxy_asks_with_407(self) -> None:
+        """
+        Never with 401, which is for whoever the request is for.
+        """
+        receive(self.proxy, a_request())
+        ((_, response),) = self.endpoint.responses
+        self.assertEqual((response.status, len(response.rows("proxy-authenticate"))), (407, 1))
+        self.assertFalse(response.has("www-authenticate"))
+
+    def test_A04_an_ack_with_the_credentials_of_its_invite_passes(self) -> None:
+        """
+        Unchallenged, and without them; a CANCEL needs none.
+        """
+        branch = self.invite()
+        branch.answer(180)
+        self.proxy.cancelled(self.key)
+        self.assertTrue(branch.is_cancelled)
+        ack = a_request("ACK", TARGET, "far", proxy_authorization=self.around.credentials("INVITE", TARGET))
+        self.proxy.ack_received(ack, FLOW)
+        self.assertEqual((len(self.endpoint.acks), self.endpoint.statuses), (1, [100, 180]))
+        self.assertFalse(self.endpoint.acks[0][0].has("proxy-authorization"))
+
+    def test_A15_A18_guesses_learn_nothing_and_leave_no_line(self) -> None:
+        """
+        The right password after five wrong ones is as wrong as they were.
+        """
+        with capturedLogs() as events:
+            for password in [*["guess"] * 6, "secret"]:
+                receive(
+                    self.proxy,
+                    a_request(proxy_authorization=self.around.credentials("INVITE", TARGET, password)),
+                )
+        self.assertEqual((self.endpoint.statuses, self.endpoint.branches, events), ([407] * 7, [], []))
+        (burst,) = self.around.cluster.authenticator.failures.take_bursts()
+        self.assertEqual(burst, Burst("10.1.1.7", "201"))
+        self.around.clock.advance(13)
+        self.assertEqual(len(self.invite().hops), 1)
 
     def test_a_user_is_let_in_and_the_call_is_logged(self) -> None:
         """

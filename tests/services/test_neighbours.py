@@ -10,7 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sipxha.config.model import Peer
 from sipxha.errors import LocalError
-from sipxha.services.neighbours import INTERVAL, Neighbours
+from sipxha.services.neighbours import INTERVAL, Neighbours, origin
+from sipxha.sip.via import Via
 
 
 class NeighboursTests(SynchronousTestCase):
@@ -85,3 +86,32 @@ class NeighboursTests(SynchronousTestCase):
         self.neighbours.startService()
         self.neighbours.stopService()
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+
+class OriginTests(SynchronousTestCase):
+    """
+    Tests for L{origin}.
+    """
+
+    def origin(self, *vias: str) -> str:
+        """
+        Where a request with these Vias came from; 10.1.1.50 is ours.
+        """
+        return origin(
+            [Via.parse(f"SIP/2.0/UDP {via}") for via in vias], lambda address: address == "10.1.1.50"
+        )
+
+    def test_it_is_the_first_address_that_is_not_ours(self) -> None:
+        """
+        As its receiver stamped it; what stands below is its own word.
+        """
+        self.assertEqual(self.origin("192.168.1.7;received=192.0.2.1", "192.0.2.9"), "192.0.2.1")
+        self.assertEqual(self.origin("10.1.1.50", "192.0.2.1:5062", "192.0.2.9"), "192.0.2.1")
+        self.assertEqual(self.origin("[2001:db8::1]:5060"), "2001:db8::1")
+
+    def test_what_is_all_ours_is_the_first_of_us(self) -> None:
+        """
+        And nobody where there are no Vias.
+        """
+        self.assertEqual(self.origin("10.1.1.50", "10.1.1.50:5070"), "10.1.1.50")
+        self.assertEqual(self.origin(), "")

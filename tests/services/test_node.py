@@ -362,6 +362,20 @@ class NodeTests(NodeCase):
         (row,) = node.overview.registrations("200")
         self.assertEqual(row["received"].partition(":")[0], "tls")
 
+    async def test_who_guesses_passwords_is_named_once(self) -> None:
+        """
+        However long he goes on.
+        """
+        node = self.node(0, REGISTRAR)
+        await self.start(node)
+        failures = node._authenticator.failures
+        for _ in range(20):
+            if not failures.is_held("192.0.2.1", "200", reactor.seconds()):
+                failures.failed("192.0.2.1", "200", reactor.seconds())
+        line = "wrong passwords from 192.0.2.1, at last for 200: no more of them are looked at for now"
+        await self.until(lambda: line in self.lines)
+        self.assertEqual(self.lines.count(line), 1)
+
     async def test_a_node_that_misses_nothing_any_more_says_so(self) -> None:
         """
         Once, when the last peer has come.

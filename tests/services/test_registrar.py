@@ -5,11 +5,13 @@ sockets.
 
 from __future__ import annotations
 
+import re
 from itertools import count
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -243,6 +245,53 @@ class RegisterTests(RegistrarCase):
         for answer in (one, other):
             self.assertEqual((answer.status, answer.reason), (401, "Unauthorized"))
             self.assertFalse(any("stale" in row for row in answer.rows("www-authenticate")))
+
+    def test_A15_A18_guesses_learn_nothing_and_leave_few_lines(self) -> None:
+        """
+        After five wrong passwords the right one is answered as they are, and
+        all of them as an unknown user's; a phone elsewhere comes in.  No line
+        holds credentials.
+        """
+        proof = self.proof()[1]
+        answers = {}
+        with capturedLogs() as events:
+            for password, name in (("guess", "201"), ("guess", "999"), ("secret", "201")):
+                for _ in range(7):
+                    request = self.request(CONTACT, self.proof(password=password, as_=name))
+                    answers[password, name] = self.send(request)
+        changing = 'CSeq: .*\r\n|nonce="[^"]*"|token-[0-9]+'
+        shapes = {re.sub(changing, "", answer.encode().decode()) for answer in answers.values()}
+        self.assertEqual(len(shapes), 1, shapes)
+        self.assertEqual(len(events), 10)
+        for text in ("response=", "nonce", "cnonce", "guess", "secret", *re.findall("[0-9a-f]{32}", proof)):
+            self.assertNotIn(
+                text, "".join(formatEvent(event) + repr(event["log_format"]) for event in events)
+            )
+        phone = FLOW._replace(address="10.1.1.50")
+        request = self.request(CONTACT, self.proof())
+        request.add("via", "SIP/2.0/UDP 10.1.1.8")
+        self.assertEqual(self.send(request, phone).status, 200)
+
+    def test_A14_a_digest_uri_without_quotation_marks_is_malformed(self) -> None:
+        """
+        400, not one more challenge.
+        """
+        name, value = self.proof()
+        bare = value.replace('uri="sip:example.com"', "uri=sip:example.com")
+        self.assertEqual(self.send(self.request(CONTACT, (name, bare))).status, 400)
+
+    def test_a_nonce_is_for_whom_it_was_given_to(self) -> None:
+        """
+        Anybody else who answers it is asked again.
+        """
+        challenge = self.send(self.request(CONTACT)).rows("www-authenticate")[0]
+        elsewhere = FLOW._replace(address="10.1.1.50")
+        request = self.request(CONTACT, self.credentials(challenge))
+        request.add("via", "SIP/2.0/UDP 10.1.1.8")
+        answer = self.send(request, elsewhere)
+        self.assertEqual(answer.status, 401)
+        self.assertTrue(all("stale=true" in row for row in answer.rows("www-authenticate")))
+        self.assertEqual(self.send(self.request(CONTACT, self.credentials(challenge))).status, 200)
 
     def test_A10_an_old_nonce_is_answered_with_stale(self) -> None:
         """
