@@ -53,6 +53,48 @@ AUTH_RULES = """\
 <mappings xmlns="http://www.sipfoundry.org/sipX/schema/xml/urlauth-00-00"/>
 """
 
+MAPPING_RULES = """\
+<!--
+  Further places where a user of the domain, or a number that is nobody's, is
+  answered: besides the telephones that are registered.  The first userMatch of
+  the host that fits decides.  In a userPattern x is any one character, a dot any
+  run of them, [...] a class.  A permission is one that the called user must have.
+  For voicemail, after <symbols mediaserver="vm.example.com"/> in sipxha.xml:
+
+  <hostMatch>
+    <hostPattern>example.com</hostPattern>
+    <userMatch>
+      <userPattern>2xx</userPattern>
+      <permissionMatch>
+        <permission>Voicemail</permission>
+        <transform><url>&lt;sip:{digits}@{mediaserver}&gt;;q=0.1</url></transform>
+      </permissionMatch>
+    </userMatch>
+  </hostMatch>
+-->
+<mappings xmlns="http://www.sipfoundry.org/sipX/schema/xml/urlmap-00-00"/>
+"""
+
+FALLBACK_RULES = """\
+<!--
+  Where a request goes to which no telephone, alias or mapping rule leads; the
+  language is that of mappingrules.xml.  For a gateway, behind a 9:
+
+  <hostMatch>
+    <hostPattern>example.com</hostPattern>
+    <userMatch>
+      <userPattern>9.</userPattern>
+      <permissionMatch>
+        <transform><url>&lt;sip:{vdigits}@gw1.example.com&gt;</url></transform>
+      </permissionMatch>
+    </userMatch>
+  </hostMatch>
+
+  Who may dial it is said by authrules.xml.
+-->
+<mappings xmlns="http://www.sipfoundry.org/sipX/schema/xml/fallback-00-00"/>
+"""
+
 
 class ClusterRefused(LocalError):
     """
@@ -141,7 +183,12 @@ def _write_cluster(folder: Path, cluster: Cluster) -> None:
         for name, table in EMPTY_TABLES.items():
             write_whole(home / name, table.encode(), 0o600)
         write_whole(home / "forwardingrules.xml", _forwarding_rules(cluster.domain, server).encode(), 0o644)
-        write_whole(home / "authrules.xml", AUTH_RULES.encode(), 0o644)
+        for name, rules in (
+            ("authrules.xml", AUTH_RULES),
+            ("mappingrules.xml", MAPPING_RULES),
+            ("fallbackrules.xml", FALLBACK_RULES),
+        ):
+            write_whole(home / name, rules.encode(), 0o644)
         write_node(home / "ssl", make_node(authority, server.name, cluster.domain), authority)
 
 
@@ -171,6 +218,8 @@ def _configuration(cluster: Cluster, server: Server) -> str:
         '    <auth-rules file="authrules.xml"/>',
         "  </authproxy>",
         '  <registrar udp="5070" tcp="5070" tls="5071" authenticate="true">',
+        '    <mapping-rules file="mappingrules.xml"/>',
+        '    <fallback-rules file="fallbackrules.xml"/>',
     ]
     if others:
         lines += [

@@ -118,6 +118,7 @@ class _Reading:
             console=self._console(),
             log=self._log(),
             limits=self._limits(),
+            symbols=self._symbols(),
         )
         self._look_for_port_collisions(config)
         return config
@@ -180,6 +181,17 @@ class _Reading:
                 server = (address, port)
         return model.Dns(zone, server)
 
+    def _symbols(self) -> model.Symbols:
+        element = self._maybe("symbols")
+        if element is None:
+            return model.Symbols()
+        return model.Symbols(
+            *(
+                _text(element, name) if name in element.attrib else None
+                for name in ("voicemail", "mediaserver")
+            )
+        )
+
     def _users(self) -> model.Users:
         element = self._must("users")
         return model.Users(*(self._file(element, name) for name in ("credentials", "permissions", "aliases")))
@@ -241,7 +253,13 @@ class _Reading:
             authenticate=_text(element, "authenticate", "true") == "true",
             digest=tuple(_text(element, "digest", "SHA-256 MD5").split()),
             replication=self._replication(element, node, tls),
+            mapping_rules=self._rules(element, "mapping-rules"),
+            fallback_rules=self._rules(element, "fallback-rules"),
         )
+
+    def _rules(self, registrar: etree._Element, name: str) -> Path | None:
+        element = next(_each(registrar, name), None)
+        return None if element is None else self._file(element, "file")
 
     def _replication(
         self, registrar: etree._Element, node: model.NodeName, tls: model.Tls | None

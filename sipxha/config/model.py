@@ -93,6 +93,16 @@ class Dns:
 
 
 @dataclass(frozen=True, slots=True)
+class Symbols:
+    """
+    C{<symbols>}: what the mapping rules call by these names.
+    """
+
+    voicemail: str | None = None
+    mediaserver: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Users:
     """
     C{<users>}: the sipX tables of people.
@@ -182,6 +192,8 @@ class Registrar:
     """Algorithms in the order in which they are offered."""
 
     replication: Replication | None
+    mapping_rules: Path | None = None
+    fallback_rules: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +292,18 @@ class Config:
     console: Console | None
     log: Log
     limits: Limits
+    symbols: Symbols = Symbols()
+
+    def rule_symbols(self) -> dict[str, str]:
+        """
+        What the symbols of the mapping rules stand for on this node.
+        """
+        found = {"localhost": self.node.name}
+        for name in ("voicemail", "mediaserver"):
+            value = getattr(self.symbols, name)
+            if value is not None:
+                found[name] = value
+        return found
 
     def peers(self) -> tuple[Peer, ...]:
         """

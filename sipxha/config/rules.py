@@ -1,5 +1,6 @@
 """
-Reads the rule files of the proxies: C{forwardingrules.xml}, C{authrules.xml}.
+Reads the rule files: C{forwardingrules.xml} and C{authrules.xml} of the
+proxies, C{mappingrules.xml} and C{fallbackrules.xml} of the redirect server.
 
 Their formats are those of sipX.  A file that says anything else is refused
 as a whole, with the line: a rule that is half understood would send calls to
@@ -9,11 +10,14 @@ the wrong place.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Network
 from pathlib import Path
 
 from lxml import etree
 
-from sipxha.errors import LocalError
+from sipxha.errors import LocalError, SipxhaError
+from sipxha.routing import mapping
 from sipxha.routing.permissions import AuthRules, HostMatch, UserMatch, compile_user_pattern
 from sipxha.routing.rules import FieldMatch, ForwardingRules, MethodMatch, Route, host_key
 from sipxha.sip.address import Address
@@ -22,6 +26,19 @@ from sipxha.sip.uri import Uri
 
 FORWARDING_NAMESPACE = "http://www.sipfoundry.org/sipX/schema/xml/forwardingrules-00-00"
 AUTH_NAMESPACE = "http://www.sipfoundry.org/sipX/schema/xml/urlauth-00-00"
+MAPPING_NAMESPACE = "http://www.sipfoundry.org/sipX/schema/xml/urlmap-00-00"
+FALLBACK_NAMESPACE = "http://www.sipfoundry.org/sipX/schema/xml/fallback-00-00"
+
+_SAMPLE = Uri.parse("sip:201@example.com")
+"""A request by which it is seen whether a transform can yield a contact."""
+
+_SAMPLES = {
+    **dict.fromkeys(mapping.SYMBOLS, "201"),
+    "host": "example.com",
+    "uri": str(_SAMPLE),
+    "urlparams": "a=b",
+    "headerparams": "a=b",
+}
 
 
 class RulesRefused(LocalError):
@@ -40,7 +57,7 @@ def load_forwarding_rules(path: Path) -> ForwardingRules:
     """
     return ForwardingRules(
         _route(path, element)
-        for element in _children(path, _root(path, FORWARDING_NAMESPACE, "routes"), "route")
+        for element in _children(path, _root(path, (FORWARDING_NAMESPACE,), "routes"), "route")
     )
 
 
@@ -51,8 +68,29 @@ def load_auth_rules(path: Path) -> AuthRules:
     """
     return AuthRules(
         _host_match(path, element)
-        for element in _children(path, _root(path, AUTH_NAMESPACE, "mappings"), "hostMatch")
+        for element in _children(path, _root(path, (AUTH_NAMESPACE,), "mappings"), "hostMatch")
     )
+
+
+def load_mapping_rules(path: Path, symbols: Mapping[str, str]) -> mapping.MappingRules:
+    """
+    @param symbols: what C{{localhost}}, C{{mediaserver}} and C{{voicemail}}
+        stand for, as far as they do.
+
+    @raise RulesRefused: if the file cannot be read or is not as described in
+        the language of urlmap-00-00.
+    """
+    return _mappings(path, symbols, MAPPING_NAMESPACE)
+
+
+def load_fallback_rules(path: Path, symbols: Mapping[str, str]) -> mapping.MappingRules:
+    """
+    As L{load_mapping_rules}, in the language of fallback-00-00, which older
+    files give the name of the other.
+
+    @raise RulesRefused: if the file cannot be read or says something else.
+    """
+    return _mappings(path, symbols, FALLBACK_NAMESPACE, MAPPING_NAMESPACE)
 
 
 def _route(path: Path, element: etree._Element) -> Route:
@@ -136,6 +174,127 @@ def _user_match(path: Path, element: etree._Element) -> UserMatch:
     return UserMatch(tuple(patterns), frozenset(permissions))
 
 
+def _mappings(path: Path, symbols: Mapping[str, str], *namespaces: str) -> mapping.MappingRules:
+    root = _root(path, namespaces, "mappings")
+    return mapping.MappingRules(
+        _mapped_host(path, element, symbols) for element in _children(path, root, "hostMatch")
+    )
+
+
+def _mapped_host(path: Path, element: etree._Element, symbols: Mapping[str, str]) -> mapping.HostMatch:
+    hosts: set[tuple[str, int | None]] = set()
+    domains: list[str] = []
+    networks: list[IPv4Network] = []
+    users: list[mapping.UserMatch] = []
+    for child in _children(path, element, "description", "hostPattern", "userMatch"):
+        match _name(child), child.get("format", "url"):
+            case "hostPattern", "url":
+                hosts.add(_host(path, child))
+            case "hostPattern", "DnsWildcard":
+                domains.append(_domain(path, child))
+            case "hostPattern", "IPv4subnet":
+                networks.append(_network(path, child))
+            case "hostPattern", other:
+                raise RulesRefused(path, child.sourceline, f"hostPattern: the format {other!r} is not known")
+            case "userMatch", _:
+                users.append(_mapped_user(path, child, symbols))
+    if not (hosts or domains or networks):
+        raise RulesRefused(path, element.sourceline, "a hostMatch needs a hostPattern")
+    return mapping.HostMatch(frozenset(hosts), tuple(domains), tuple(networks), tuple(users))
+
+
+def _domain(path: Path, element: etree._Element) -> str:
+    text = _text(path, element)
+    if not text.startswith("*.") or "*" in text[1:]:
+        raise RulesRefused(path, element.sourceline, f"hostPattern: {text!r} is not *.domain")
+    return text[1:].lower()
+
+
+def _network(path: Path, element: etree._Element) -> IPv4Network:
+    try:
+        return IPv4Network(_text(path, element), strict=False)
+    except ValueError as error:
+        raise RulesRefused(path, element.sourceline, f"hostPattern: {error}") from error
+
+
+def _mapped_user(path: Path, element: etree._Element, symbols: Mapping[str, str]) -> mapping.UserMatch:
+    """
+    Files of fallback rules have transforms for everybody outside of a
+    permissionMatch; a callTag is for statistics that we do not keep.
+    """
+    patterns: list[mapping.UserPattern] = []
+    permissions: list[mapping.PermissionMatch] = []
+    allowed = (
+        "description",
+        "userPattern",
+        "callTag",
+        "permissionMatch",
+        "callerLocationMatch",
+        "transform",
+    )
+    for child in _children(path, element, *allowed):
+        match _name(child):
+            case "userPattern":
+                try:
+                    patterns.append(mapping.read_user_pattern(_text(path, child)))
+                except ValueError as error:
+                    raise RulesRefused(path, child.sourceline, f"userPattern: {error}") from error
+            case "permissionMatch":
+                permissions.append(_permission_match(path, child, symbols))
+            case "transform":
+                transform = _transform(path, child, symbols)
+                permissions.append(mapping.PermissionMatch(frozenset(), (transform,)))
+            case "callerLocationMatch":
+                raise RulesRefused(
+                    path, child.sourceline, "callerLocationMatch: where callers are is not known here"
+                )
+    return mapping.UserMatch(tuple(patterns), tuple(permissions))
+
+
+def _permission_match(
+    path: Path, element: etree._Element, symbols: Mapping[str, str]
+) -> mapping.PermissionMatch:
+    permissions: set[str] = set()
+    transforms: list[mapping.Transform] = []
+    for child in _children(path, element, "description", "permission", "transform"):
+        match _name(child):
+            case "permission":
+                permissions.add(_text(path, child))
+            case "transform":
+                transforms.append(_transform(path, child, symbols))
+    return mapping.PermissionMatch(frozenset(permissions), tuple(transforms))
+
+
+def _transform(path: Path, element: etree._Element, symbols: Mapping[str, str]) -> mapping.Transform:
+    parts: dict[str, list[mapping.Template]] = {}
+    for child in _children(
+        path, element, "description", "url", "user", "host", "urlparams", "headerparams", "fieldparams"
+    ):
+        name = _name(child)
+        if name == "description":
+            continue
+        try:
+            parts.setdefault(name, []).append(mapping.read_template(_text(path, child), symbols))
+        except ValueError as error:
+            raise RulesRefused(path, child.sourceline, f"{name}: {error}") from error
+        if len(parts[name]) > 1 and name in ("url", "user", "host"):
+            raise RulesRefused(path, child.sourceline, f"a transform has one {name}")
+    if not parts or ("url" in parts and len(parts) > 1):
+        raise RulesRefused(path, element.sourceline, "a transform has a url alone, or else some of its parts")
+    singles = {name: parts[name][0] for name in ("url", "user", "host") if name in parts}
+    transform = mapping.Transform(
+        **singles,
+        urlparams=tuple(parts.get("urlparams", ())),
+        headerparams=tuple(parts.get("headerparams", ())),
+        fieldparams=tuple(parts.get("fieldparams", ())),
+    )
+    try:
+        transform.contact(_SAMPLE, _SAMPLES)
+    except SipxhaError as error:
+        raise RulesRefused(path, element.sourceline, f"transform: {error}") from error
+    return transform
+
+
 def _route_to(path: Path, element: etree._Element) -> str:
     """
     @return: the target as a URI with scheme and C{lr}; the file leaves both out.
@@ -161,7 +320,7 @@ def _host(path: Path, element: etree._Element) -> tuple[str, int | None]:
         ) from error
 
 
-def _root(path: Path, namespace: str, name: str) -> etree._Element:
+def _root(path: Path, namespaces: Sequence[str], name: str) -> etree._Element:
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
     try:
         with path.open("rb") as file:
@@ -173,8 +332,8 @@ def _root(path: Path, namespace: str, name: str) -> etree._Element:
     if tree.docinfo.doctype:
         raise RulesRefused(path, 1, "a document type declaration is not allowed")
     root = tree.getroot()
-    if root.tag != f"{{{namespace}}}{name}":
-        raise RulesRefused(path, root.sourceline, f"<{name}> in namespace {namespace} is expected")
+    if root.tag not in [f"{{{namespace}}}{name}" for namespace in namespaces]:
+        raise RulesRefused(path, root.sourceline, f"<{name}> in namespace {namespaces[0]} is expected")
     return root
 
 

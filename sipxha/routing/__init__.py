@@ -2,6 +2,7 @@
 Where requests go: values in, values out.
 
     rules         forwardingrules.xml: which requests leave for where
+    mapping       mappingrules.xml, fallbackrules.xml: where else a number is answered
     permissions   authrules.xml: which permission a target needs
     route         Route sets and the own names of a proxy
     route_state   what the authproxy remembers in Record-Route

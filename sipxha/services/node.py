@@ -54,6 +54,7 @@ from sipxha.services.proxies import (
     read_forwarding_rules,
 )
 from sipxha.services.proxy import Proxy
+from sipxha.services.redirect import read_fallback_rules, read_mapping_rules
 from sipxha.services.registrar import RegistrarUser
 from sipxha.services.replication import Replication
 from sipxha.services.user_files import UserFiles
@@ -359,6 +360,13 @@ class Node(Service):
             updated=updated,
             mint=mint,
         )
+        for what, path, read in (
+            ("mapping rules", config.mapping_rules, read_mapping_rules),
+            ("fallback rules", config.fallback_rules, read_fallback_rules),
+        ):
+            if path is not None:
+                read(user.redirect, self._config)
+                self._readers[what] = partial(read, user.redirect, self._config)
         user.endpoint = self._endpoint("registrar", config.ports, user, locator)
         return user.endpoint
 

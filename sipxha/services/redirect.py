@@ -1,24 +1,28 @@
 """
 The redirect server: where an address-of-record can be reached right now.
 
-Answers every request but REGISTER, from the registry and the aliases of the
-users.  It follows nothing itself: an alias that leads to another user of the
-domain is the proxy's to ask about (RFC 3261 section 8.3).  Extensions and
-methods that it does not know change nothing in its answer.
+Answers every request but REGISTER, from the registry, the aliases of the users
+and the mapping rules, and by the fallback rules where those know nothing.  It
+follows nothing itself: a contact that leads to another user of the domain is
+the proxy's to ask about (RFC 3261 section 8.3).  Extensions and methods that it
+does not know change nothing in its answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote
 
 from sipxha.auth.users import Users
+from sipxha.config import model
+from sipxha.config.rules import load_fallback_rules, load_mapping_rules
 from sipxha.registry.binding import Binding
 from sipxha.registry.domain import ServedDomain
 from sipxha.registry.gruu import Gruus
 from sipxha.registry.table import Registry
+from sipxha.routing.mapping import MappingRules
 from sipxha.sip.address import Address
 from sipxha.sip.grammar import MalformedField
 from sipxha.sip.message import Request
@@ -39,6 +43,11 @@ class Answer(NamedTuple):
 class Redirect:
     """
     Answers 302, 404 or 480.
+
+    @ivar mapping: Contacts besides the registered ones; can be replaced while
+        running.
+    @ivar fallback: Contacts for what nothing else leads anywhere; can be
+        replaced while running.
     """
 
     def __init__(
@@ -51,6 +60,8 @@ class Redirect:
         self._gruus = gruus
         self._registry = registry
         self._users = users
+        self.mapping = MappingRules()
+        self.fallback = MappingRules()
 
     def answer(self, request: Request, now: float) -> Answer:
         """
@@ -60,14 +71,12 @@ class Redirect:
         if request.method == "OPTIONS" and uri.user is None and self._domain.serves(uri):
             return Answer(200, (ALLOW, ("Supported", "path")))
         identity = self._domain.identity(uri)
-        if identity is None:
-            return Answer(404)
-        if "gr" in uri.params:
+        if identity is not None and "gr" in uri.params:
             return self._answer_gruu(uri, identity, now)
         contacts = self._contacts(identity, uri, now)
         if contacts:
             return Answer(302, tuple(("Contact", contact) for contact in contacts))
-        return Answer(480 if self._users().knows(identity) else 404)
+        return Answer(480 if identity is not None and self._users().knows(identity) else 404)
 
     def _answer_gruu(self, uri: Uri, identity: str, now: float) -> Answer:
         """
@@ -83,20 +92,59 @@ class Redirect:
         # A temporary one ends with the last contact of its instance.
         return Answer(480 if rows or target.instance else 404)
 
-    def _contacts(self, identity: str, uri: Uri, now: float) -> list[str]:
+    def _contacts(self, identity: str | None, uri: Uri, now: float) -> list[str]:
         """
         Contact values, the most wanted first.
+
+        @param identity: C{None} where C{uri} is nobody of the domain; the rules
+            may know what it is all the same.
         """
         found: list[tuple[float, str]] = []
-        for row in self._registry.current(identity, now):
-            if _may_lead(row.contact, uri):
-                found.append((float(row.qvalue or 1), _registered(row, now)))
-        for alias in self._users().aliases(identity):
-            if _may_lead(alias, uri):
-                found.append((_wish(alias), alias))
+        users = self._users()
+        if identity is not None:
+            for row in self._registry.current(identity, now):
+                if _may_lead(row.contact, uri):
+                    found.append((float(row.qvalue or 1), _registered(row, now)))
+            if uri.params.get("sipx-userforward") != "false":
+                _add(found, users.aliases(identity), uri)
+        permissions = frozenset[str]() if identity is None else users.permissions(identity)
+        _add(found, self.mapping.contacts(uri, permissions), uri)
+        if not found:
+            _add(found, self.fallback.contacts(uri, permissions), uri)
         if len(found) > 1:
             found.sort(key=lambda each: -each[0])
         return [contact for _, contact in found]
+
+
+def read_mapping_rules(redirect: Redirect, config: model.Config) -> None:
+    """
+    Let a redirect server go by the mapping rules that are there now.
+
+    @raise RulesRefused: They cannot be used, and the old ones stay.
+    """
+    assert config.registrar is not None
+    if config.registrar.mapping_rules is not None:
+        redirect.mapping = load_mapping_rules(config.registrar.mapping_rules, config.rule_symbols())
+
+
+def read_fallback_rules(redirect: Redirect, config: model.Config) -> None:
+    """
+    The same for the fallback rules.
+
+    @raise RulesRefused: They cannot be used, and the old ones stay.
+    """
+    assert config.registrar is not None
+    if config.registrar.fallback_rules is not None:
+        redirect.fallback = load_fallback_rules(config.registrar.fallback_rules, config.rule_symbols())
+
+
+def _add(found: list[tuple[float, str]], contacts: Iterable[str], uri: Uri) -> None:
+    """
+    Add contacts that carry their q with them.
+    """
+    for contact in contacts:
+        if _may_lead(contact, uri):
+            found.append((_wish(contact), contact))
 
 
 def _registered(row: Binding, now: float) -> str:
@@ -153,11 +201,11 @@ def _may_lead(contact: str, uri: Uri) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _wish(alias: str) -> float:
+def _wish(contact: str) -> float:
     """
-    The q of an alias; 1 where it has none that can be read.
+    The q of a contact; 1 where it has none that can be read.
     """
     try:
-        return min(max(float(Address.parse(alias).params.get("q") or 1), 0.0), 1.0)
+        return min(max(float(Address.parse(contact).params.get("q") or 1), 0.0), 1.0)
     except (MalformedField, ValueError):
         return 1.0

@@ -62,6 +62,7 @@ class RegistrarUser:
     Registrar and redirect server of a node.
 
     @ivar endpoint: Where answers go; set before the first request comes.
+    @ivar redirect: What answers all that is no REGISTER.
     """
 
     endpoint: Endpoint
@@ -98,7 +99,7 @@ class RegistrarUser:
         self._allowed = allowed
         self._updated = updated
         self._mint = mint
-        self._redirect = Redirect(terms.domain, terms.gruus, registry, lambda: authenticator.users)
+        self.redirect = Redirect(terms.domain, terms.gruus, registry, lambda: authenticator.users)
 
     # -- ITransactionUser --------------------------------------------------
 
@@ -112,7 +113,7 @@ class RegistrarUser:
             if request.method == "REGISTER":
                 self._register(transaction, request, flow)
             else:
-                answer = self._redirect.answer(request, self._reactor.seconds())
+                answer = self.redirect.answer(request, self._reactor.seconds())
                 self._respond(transaction, request, answer.status, fields=answer.fields)
         except RegistrationRefused as refused:
             self._refuse(transaction, request, flow, refused.status, refused.reason, refused.fields)

@@ -15,7 +15,12 @@ from contextlib import ExitStack
 from ipaddress import ip_address
 
 from sipxha.config.model import Config, Listener, NodeName
-from sipxha.config.rules import load_auth_rules, load_forwarding_rules
+from sipxha.config.rules import (
+    load_auth_rules,
+    load_fallback_rules,
+    load_forwarding_rules,
+    load_mapping_rules,
+)
 from sipxha.config.users import load_users
 from sipxha.config.zone import read_zone
 from sipxha.errors import LocalError
@@ -55,6 +60,16 @@ def file_problems(config: Config) -> list[str]:
             load_auth_rules(config.authproxy.auth_rules)
         except LocalError as error:
             problems.append(str(error))
+    if config.registrar is not None:
+        for path, load in (
+            (config.registrar.mapping_rules, load_mapping_rules),
+            (config.registrar.fallback_rules, load_fallback_rules),
+        ):
+            if path is not None:
+                try:
+                    load(path, config.rule_symbols())
+                except LocalError as error:
+                    problems.append(str(error))
     if config.dns.zone is not None:
         try:
             read_zone(config.dns.zone)

@@ -25,6 +25,8 @@ NODE_FILES = {
     "alias.xml",
     "forwardingrules.xml",
     "authrules.xml",
+    "mappingrules.xml",
+    "fallbackrules.xml",
     "ssl/node.crt",
     "ssl/node.key",
     "ssl/ca.crt",

@@ -17,7 +17,12 @@ from sipxha.config.certificates import make_authority, make_node, write_node
 from sipxha.config.init import Cluster, Server, make_cluster
 from sipxha.config.limits import ConnectionLimits
 from sipxha.config.load import ConfigurationRefused, load
-from sipxha.config.rules import load_auth_rules, load_forwarding_rules
+from sipxha.config.rules import (
+    load_auth_rules,
+    load_fallback_rules,
+    load_forwarding_rules,
+    load_mapping_rules,
+)
 from sipxha.config.users import load_users
 from sipxha.sip.limits import MessageLimits
 
@@ -101,6 +106,27 @@ class AcceptedTests(LoadCase):
         self.assertEqual(config.domain, model.Domain("example.com", "example.com"))
         self.assertEqual(config.node.name, "sipx1.example.com")
         self.assertEqual(config.node.listen, "127.0.0.1")
+
+    def test_symbols_of_the_rules(self) -> None:
+        """
+        A symbol that is not given stands for nothing.
+        """
+        self.assertEqual(self.load_with("").rule_symbols(), {"localhost": "sipx1.example.com"})
+        config = self.load_with('<symbols mediaserver="vm.example.com:5100"/>')
+        self.assertEqual(
+            config.rule_symbols(), {"localhost": "sipx1.example.com", "mediaserver": "vm.example.com:5100"}
+        )
+
+    def test_the_rules_of_the_registrar(self) -> None:
+        """
+        Both files may be left out.
+        """
+        config = self.load_with('<registrar tcp="5070"><fallback-rules file="sipxha.xml"/></registrar>')
+        assert config.registrar is not None
+        self.assertIsNone(config.registrar.mapping_rules)
+        self.assertEqual(config.registrar.fallback_rules, self.path.absolute())
+        (problem,) = self.problems_with('<registrar tcp="5070"><mapping-rules file="no.xml"/></registrar>')
+        self.assertIn("no.xml: No such file", problem)
 
     def test_the_defaults_of_the_registrar_are_those_of_the_manual(self) -> None:
         """
@@ -424,4 +450,8 @@ class ExamplesTests(SynchronousTestCase):
             assert config.proxy is not None and config.authproxy is not None
             load_forwarding_rules(config.proxy.forwarding_rules)
             load_auth_rules(config.authproxy.auth_rules)
+            assert config.registrar is not None
+            assert config.registrar.mapping_rules is not None and config.registrar.fallback_rules is not None
+            load_mapping_rules(config.registrar.mapping_rules, config.rule_symbols())
+            load_fallback_rules(config.registrar.fallback_rules, config.rule_symbols())
             load_users(config.users, config.domain.name, config.domain.realm)

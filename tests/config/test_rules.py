@@ -4,16 +4,21 @@ Tests for L{sipxha.config.rules}.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from sipxha.config.rules import (
     AUTH_NAMESPACE,
+    FALLBACK_NAMESPACE,
     FORWARDING_NAMESPACE,
+    MAPPING_NAMESPACE,
     RulesRefused,
     load_auth_rules,
+    load_fallback_rules,
     load_forwarding_rules,
+    load_mapping_rules,
 )
 from sipxha.sip.message import Request
 from sipxha.sip.uri import Uri
@@ -48,6 +53,37 @@ AUTH = """\
   </hostMatch>
 </mappings>
 """
+
+MAPPING = """\
+<mappings xmlns="http://www.sipfoundry.org/sipX/schema/xml/urlmap-00-00">
+  <hostMatch>
+    <description>our domain</description>
+    <hostPattern>example.com:5060</hostPattern>
+    <hostPattern format="url">sipx1.example.com</hostPattern>
+    <hostPattern format="DnsWildcard">*.branch.example.com</hostPattern>
+    <hostPattern format="IPv4subnet">10.1.1.0/24</hostPattern>
+    <userMatch>
+      <description>voicemail</description>
+      <userPattern>2xxx</userPattern><userPattern>3xxx</userPattern>
+      <callTag>VM</callTag>
+      <permissionMatch>
+        <permission>Voicemail</permission>
+        <transform><url>&lt;sip:{vdigits}@{mediaserver};mb={digits-escaped}&gt;;q=0.1</url></transform>
+      </permissionMatch>
+    </userMatch>
+    <userMatch>
+      <userPattern>8.</userPattern>
+      <transform>
+        <description>the other site</description>
+        <user>9{vdigits}</user><host>{voicemail}</host>
+        <urlparams>a={user}</urlparams><headerparams>X=y</headerparams><fieldparams>q=0.5</fieldparams>
+      </transform>
+    </userMatch>
+  </hostMatch>
+</mappings>
+"""
+
+SYMBOLS = {"mediaserver": "vm.example.com:5100", "voicemail": "vm.example.com"}
 
 
 class LoadTests(SynchronousTestCase):
@@ -114,6 +150,79 @@ class LoadTests(SynchronousTestCase):
             self.assertIn(f":{line}: ", str(caught.exception))
             self.assertIn(problem, str(caught.exception))
 
+    def test_mapping_rules(self) -> None:
+        """
+        Every kind of host, and both kinds of transform.
+        """
+        rules = load_mapping_rules(self._file(MAPPING), SYMBOLS)
+        held = frozenset({"Voicemail"})
+        for host in ("example.com", "SIPX1.example.com:5060", "sip.branch.example.com", "10.1.1.77"):
+            self.assertEqual(
+                rules.contacts(Uri.parse(f"sip:3201@{host}"), held),
+                ["<sip:201@vm.example.com:5100;mb=3201>;q=0.1"],
+            )
+        self.assertEqual(
+            rules.contacts(Uri.parse("sip:812@example.com;transport=tcp"), held),
+            ["<sip:912@vm.example.com;a=812?X=y>;q=0.5"],
+        )
+        for host in ("example.org", "branch.example.com", "10.1.2.1", "10.1.1", "example.com:5061"):
+            self.assertEqual(rules.contacts(Uri.parse(f"sip:3201@{host}"), held), [])
+
+    def test_fallback_rules_come_under_two_names(self) -> None:
+        """
+        Older files have the namespace of the mapping rules; those do not have
+        that of the fallback rules.
+        """
+        newer = MAPPING.replace(MAPPING_NAMESPACE, FALLBACK_NAMESPACE)
+        for text in (MAPPING, newer):
+            rules = load_fallback_rules(self._file(text), SYMBOLS)
+            self.assertEqual(len(rules.contacts(Uri.parse("sip:812@example.com"), frozenset())), 1)
+        with self.assertRaises(RulesRefused) as caught:
+            load_mapping_rules(self._file(newer), SYMBOLS)
+        self.assertIn(MAPPING_NAMESPACE, str(caught.exception))
+
+    def test_what_is_wrong_with_a_mapping_is_named_with_its_line(self) -> None:
+        """
+        Also what would only come to light with the first call.
+        """
+        for old, new, line, problem in (
+            ("<callTag>VM</callTag>", "<tag/>", 11, "<tag> is not known"),
+            ("3xxx", "[3", 10, "class without ]"),
+            ('format="url"', 'format="regex"', 5, "the format 'regex' is not known"),
+            ("*.branch", "branch", 6, "is not *.domain"),
+            ("10.1.1.0/24", "10.1.1.0/33", 7, "hostPattern"),
+            ("{vdigits}@", "{vdigit}@", 14, "{vdigit} stands for nothing here"),
+            ("{mediaserver}", "{nowhere}", 14, "{nowhere} stands for nothing here"),
+            ("{mediaserver}", "no where", 14, "transform: "),
+            ("<user>9{vdigits}</user>", "<url>sip:1@h</url>", 19, "a url alone"),
+            ("<user>9{vdigits}</user>", "<user>1</user><user>2</user>", 21, "one user"),
+            (
+                "<url>&lt;sip:{vdigits}@{mediaserver};mb={digits-escaped}&gt;;q=0.1</url>",
+                "",
+                14,
+                "a url alone",
+            ),
+            ("<host>{voicemail}</host>", "<host>a b</host>", 19, "transform: "),
+            ("<callTag>VM</callTag>", "<callerLocationMatch/>", 11, "where callers are is not known"),
+        ):
+            with self.assertRaises(RulesRefused) as caught:
+                load_mapping_rules(self._file(MAPPING.replace(old, new)), SYMBOLS)
+            self.assertIn(f":{line}: ", str(caught.exception))
+            self.assertIn(problem, str(caught.exception))
+        lost = re.sub("<hostPattern.*</hostPattern>", "", MAPPING)
+        with self.assertRaises(RulesRefused) as caught:
+            load_mapping_rules(self._file(lost), SYMBOLS)
+        self.assertIn(":2: a hostMatch needs a hostPattern", str(caught.exception))
+
+    def test_a_symbol_needs_a_meaning(self) -> None:
+        """
+        A rule for a voicemail server that nobody named is refused, not left
+        out.
+        """
+        with self.assertRaises(RulesRefused) as caught:
+            load_mapping_rules(self._file(MAPPING), {})
+        self.assertIn(":14: url: {mediaserver} stands for nothing here", str(caught.exception))
+
     def test_a_missing_file_is_named(self) -> None:
         """
         Without a line, for there is none.
@@ -136,3 +245,5 @@ class LoadTests(SynchronousTestCase):
         """
         self.assertEqual(FORWARDING_NAMESPACE.rsplit("/", 1)[1], "forwardingrules-00-00")
         self.assertEqual(AUTH_NAMESPACE.rsplit("/", 1)[1], "urlauth-00-00")
+        self.assertEqual(MAPPING_NAMESPACE.rsplit("/", 1)[1], "urlmap-00-00")
+        self.assertEqual(FALLBACK_NAMESPACE.rsplit("/", 1)[1], "fallback-00-00")

@@ -33,8 +33,9 @@ from sipxha.config.users import add_user
 from sipxha.net.postgres_gate import SSL_REQUEST
 from sipxha.net.tls import MutualTls
 from sipxha.services.node import Node
-from sipxha.sip.message import Response
+from sipxha.sip.message import Request, Response
 from sipxha.sip.parser import parse_message
+from sipxha.sip.response import response_to
 from tests.support.pair import free_network
 
 reactor: Any = _reactor
@@ -67,6 +68,13 @@ PROXIES = """\
 <console address="{address}" port="8080"/>
 """
 
+MAPPING = """\
+<mappings xmlns="http://www.sipfoundry.org/sipX/schema/xml/urlmap-00-00"><hostMatch>
+<hostPattern>example.com</hostPattern><userMatch><userPattern>{pattern}</userPattern>
+<permissionMatch><transform><url>{url}</url></transform></permissionMatch></userMatch>
+</hostMatch></mappings>
+"""
+
 
 class _Phone(DatagramProtocol):
     """
@@ -84,6 +92,25 @@ class _Phone(DatagramProtocol):
         assert isinstance(response, Response)
         if response.status >= 200 and not self.answer.called:
             self.answer.callback(response)
+
+
+class _Server(DatagramProtocol):
+    """
+    Takes every call.
+    """
+
+    def __init__(self) -> None:
+        self.uris: list[str] = []
+
+    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+        """
+        Answer it.
+        """
+        request = parse_message(datagram)
+        if isinstance(request, Request) and request.method != "ACK":
+            self.uris.append(request.uri)
+            response = response_to(request, 200, to_tag="vm", fields=[("Contact", "<sip:vm@127.0.0.1>")])
+            self.transport.write(response.encode(), addr)  # type: ignore[union-attr]
 
 
 @implementer(ILogObserver)
@@ -226,14 +253,15 @@ class NodeCase(TestCase):
         )
         self.assertEqual(answer.status, 200)
 
-    async def call(self, target: str, port: int = 5080) -> int:
+    async def call(self, target: str, port: int = 5080, method: str = "OPTIONS") -> int:
         """
         Send a request of a known user through a proxy of the first node.
         """
         secret = load(self.folder / NAMES[0] / "sipxha.xml").secret
         number = self.calls + 1
         proof = sign(secret, "200@example.com", f"call-{number}", f"t{number}", reactor.seconds())
-        answer = await self.send("OPTIONS", target, port, f"{HEADER}: {proof}")
+        fields = [f"{HEADER}: {proof}", "Contact: <sip:200@10.9.9.9>"]
+        answer = await self.send(method, target, port, *fields)
         return answer.status
 
 
@@ -474,6 +502,46 @@ class ReloadTests(NodeCase):
         (line,) = [line for line in self.lines if "stay as they were" in line]
         self.assertTrue(line.startswith(f"the forwarding rules stay as they were: {forwarding}:2: "), line)
         self.assertEqual(await self.call(f"sip:200@{self.addresses[0]}:5070"), 403)
+
+    async def test_a_number_leads_where_the_rules_of_the_registrar_say(self) -> None:
+        """
+        A user without a telephone to the voicemail server, and a number that is
+        nobody's to the gateway, through both proxies; and the rules are read
+        again.
+        """
+        server = _Server()
+        listening = reactor.listenUDP(0, server, interface="127.0.0.1")
+        self.addCleanup(listening.stopListening)
+        place = f"127.0.0.1:{listening.getHost().port}"
+        home = self.folder / NAMES[0]
+        (home / "mappingrules.xml").write_text(
+            MAPPING.format(pattern="2xx", url="&lt;sip:vm-{digits}@{mediaserver}&gt;;q=0.1")
+        )
+        (home / "fallbackrules.xml").write_text(MAPPING.format(pattern="9.", url=f"sip:{{vdigits}}@{place}"))
+        registrar = REGISTRAR.replace(
+            "/>",
+            '><fallback-rules file="fallbackrules.xml"/><mapping-rules file="mappingrules.xml"/></registrar>'
+            f'<symbols mediaserver="{place}"/>',
+        )
+        forwarding = home / "forwardingrules.xml"
+        forwarding.write_text(
+            forwarding.read_text().replace(f"rr.{NAMES[0]};transport=tcp", f"{self.addresses[0]}:5070")
+        )
+        node = self.node(0, registrar + PROXIES)
+        await self.start(node)
+        for number, reached in (("200", "vm-200"), ("9555", "555")):
+            self.assertEqual(await self.call(f"sip:{number}@example.com", 5060, "INVITE"), 200)
+            self.assertEqual(server.uris.pop(), f"sip:{reached}@{place}")
+        self.assertEqual(await self.call("sip:300@example.com", 5060), 404)
+        (home / "mappingrules.xml").write_text(MAPPING.format(pattern="3xx", url=f"sip:other@{place}"))
+        (home / "fallbackrules.xml").write_text("<mappings/>")
+        node.reload()
+        self.assertEqual(await self.call("sip:300@example.com", 5060), 200)
+        self.assertEqual(server.uris.pop(), f"sip:other@{place}")
+        self.assertEqual(await self.call("sip:9555@example.com", 5060), 200)
+        self.assertIn("the mapping rules were read", self.lines)
+        (line,) = [line for line in self.lines if "stay as they were" in line]
+        self.assertTrue(line.startswith("the fallback rules stay as they were: "), line)
 
     def forbid(self, host: str) -> None:
         """

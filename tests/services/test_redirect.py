@@ -12,9 +12,27 @@ from sipxha.auth.users import Credential, Users
 from sipxha.registry.domain import ServedDomain
 from sipxha.registry.gruu import Gruus
 from sipxha.registry.table import Registry
+from sipxha.routing.mapping import (
+    HostMatch,
+    MappingRules,
+    PermissionMatch,
+    Transform,
+    UserMatch,
+    read_template,
+    read_user_pattern,
+)
 from sipxha.services.redirect import Answer, Redirect
 from sipxha.sip.message import Request
 from tests.registry.rows import NOW, a_row
+
+
+def rules(pattern: str, url: str, *permissions: str, host: str = "example.com") -> MappingRules:
+    """
+    Rules of one line.
+    """
+    match = PermissionMatch(frozenset(permissions), (Transform(url=read_template(url, {})),))
+    user = UserMatch((read_user_pattern(pattern),), (match,))
+    return MappingRules([HostMatch(frozenset({(host, None)}), (), (), (user,))])
 
 
 class RedirectTests(SynchronousTestCase):
@@ -26,7 +44,7 @@ class RedirectTests(SynchronousTestCase):
         self.registry = Registry("sipx1.example.com", 7200)
         self.users = Users(
             [Credential("201@example.com", "example.com", "201", {})],
-            {},
+            {"201@example.com": frozenset({"Voicemail"})},
             {
                 "info@example.com": ("<sip:201@example.com>;q=0.9", '"Bob" <sip:202@example.com>'),
                 "me@example.com": ("<sip:me@example.com>", "<sip:201@example.com>;q=loud"),
@@ -192,3 +210,57 @@ class RedirectTests(SynchronousTestCase):
         self.assertEqual(answer.status, 200)
         self.assertIn("REGISTER", dict(answer.fields)["Allow"])
         self.assertEqual(self.ask("sip:201@example.com", "OPTIONS").status, 480)
+
+    def test_mapping_rules_add_to_what_is_registered(self) -> None:
+        """
+        In the order of q; for a user without a telephone they are all there is.
+        """
+        self.redirect.mapping = rules("2xx", "<sip:{digits}@vm.example.com>;q=0.1", "Voicemail")
+        self.assertEqual(self.contacts(), ["<sip:201@vm.example.com>;q=0.1"])
+        self.bind("<sip:a@h>")
+        self.assertEqual(self.contacts(), ["<sip:a@h>;expires=3600", "<sip:201@vm.example.com>;q=0.1"])
+
+    def test_mapping_rules_may_ask_for_a_permission_of_the_called(self) -> None:
+        """
+        Who does not have it is not known by the rule.
+        """
+        self.redirect.mapping = rules("2xx", "<sip:{digits}@vm.example.com>", "AutoAttendant")
+        self.assertEqual(self.ask(), Answer(480))
+        self.assertEqual(self.ask("sip:299@example.com"), Answer(404))
+
+    def test_mapping_rules_know_hosts_that_are_not_of_the_domain(self) -> None:
+        """
+        As far as they name them.
+        """
+        self.redirect.mapping = rules("1xx", "<sip:{digits}@example.com>", host="sipx1.example.com")
+        self.assertEqual(self.contacts("sip:101@sipx1.example.com"), ["<sip:101@example.com>"])
+        self.assertEqual(self.ask("sip:101@sipx2.example.com"), Answer(404))
+
+    def test_fallback_rules_are_asked_when_nothing_else_answered(self) -> None:
+        """
+        Neither a telephone nor an alias nor a mapping rule.
+        """
+        self.redirect.fallback = rules(".", "<sip:{digits}@gw1.example.com>")
+        self.assertEqual(self.contacts(), ["<sip:201@gw1.example.com>"])
+        self.assertEqual(self.contacts("sip:5551234@example.com"), ["<sip:5551234@gw1.example.com>"])
+        self.assertNotIn("<sip:info@gw1.example.com>", self.contacts("sip:info@example.com"))
+        self.redirect.mapping = rules("5.", "<sip:{vdigits}@vm.example.com>")
+        self.assertEqual(self.contacts("sip:5551234@example.com"), ["<sip:551234@vm.example.com>"])
+        self.bind("<sip:a@h>")
+        self.assertEqual(self.contacts(), ["<sip:a@h>;expires=3600"])
+
+    def test_D03_D07_rules_lead_neither_back_nor_out_of_sips(self) -> None:
+        """
+        As telephones and aliases.
+        """
+        self.redirect.mapping = rules("2xx", "<sip:{digits}@EXAMPLE.com>")
+        self.redirect.fallback = rules("2xx", "<sip:{digits}@vm.example.com>")
+        self.assertEqual(self.contacts(), ["<sip:201@vm.example.com>"])
+        self.assertEqual(self.ask("sips:201@example.com"), Answer(480))
+
+    def test_a_request_can_ask_for_no_forwarding(self) -> None:
+        """
+        The URI parameter sipx-userforward=false passes over the aliases.
+        """
+        self.assertEqual(self.ask("sip:info@example.com;sipx-userforward=false"), Answer(404))
+        self.assertEqual(len(self.contacts("sip:info@example.com;sipx-userforward=true")), 2)

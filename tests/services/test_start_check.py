@@ -48,7 +48,14 @@ class StartProblemsTests(SynchronousTestCase):
         """
         Each bad one is a problem that begins with its name.
         """
-        names = ["credential.xml", "forwardingrules.xml", "authrules.xml", "zone.db"]
+        names = [
+            "credential.xml",
+            "forwardingrules.xml",
+            "authrules.xml",
+            "mappingrules.xml",
+            "fallbackrules.xml",
+            "zone.db",
+        ]
         for name in names:
             (self.home / name).write_text("<html>\n")
         problems = file_problems(load(self.home / "sipxha.xml"))
