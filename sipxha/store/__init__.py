@@ -5,6 +5,8 @@ Adapters: each module speaks to one kind of storage and returns Deferreds.
 Nothing here decides what a row or an event means.
 
     registrations  the registry's rows in SQLite, committed in groups
+    registry_file  its file: schema, upgrades, and what is refused
+    wal            whether SQLite's log is whole
     postgres       the embedded PostgreSQL server of a node
     pool           connections to one database, over txpostgres
     schema         versioned SQL files, applied and upgraded

@@ -4,22 +4,19 @@ The registry on disk: SQLite, for this node alone.
 A commit is durable when its Deferred fires.  Commits that come while another
 is being written go to disk together with the next one, in a thread of its
 own; the reactor never waits for the disk.  Rows that could not be written
-stay here and are tried again.
+stay here and are tried again, until the disk takes them.
 
-This decides nothing about rows.  It never repairs and never overwrites a file
-that it does not understand.
+This decides nothing about rows.  What the file is, and whether it can be
+used, is L{sipxha.store.registry_file}'s.
 """
 
 from __future__ import annotations
 
-import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
-from itertools import chain
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from threading import Condition, Thread
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorFromThreads
@@ -27,42 +24,10 @@ from twisted.logger import Logger
 
 from sipxha.errors import LocalError
 from sipxha.registry.binding import Binding, Key
+from sipxha.store.registry_file import checkpoint, open_file, write
 
-VERSION = 1
-"""C{user_version} of the schema below."""
-
-# The columns have the types and the order of Binding; "primary" is a word of SQL.
-_SCHEMA = """
-CREATE TABLE registrations (
-    uri TEXT NOT NULL, identity TEXT NOT NULL, contact TEXT NOT NULL, qvalue TEXT NOT NULL,
-    callid TEXT NOT NULL, cseq INTEGER NOT NULL, expires INTEGER NOT NULL,
-    instance_id TEXT NOT NULL, reg_id INTEGER NOT NULL, gruu TEXT NOT NULL, path TEXT NOT NULL,
-    received TEXT NOT NULL, "primary" TEXT NOT NULL, update_number INTEGER NOT NULL, deadline REAL NOT NULL,
-    PRIMARY KEY (identity, callid, contact, reg_id)
-) WITHOUT ROWID
-"""
-
-_COLUMNS = ", ".join(f'"{name}"' for name in Binding._fields)
-_ONE_ROW = f"({', '.join('?' * len(Binding._fields))})"
-_ONE_KEY = "(?, ?, ?, ?)"
-_SELECT = f"SELECT {_COLUMNS} FROM registrations"  # noqa: S608
-_REPLACE = f"INSERT OR REPLACE INTO registrations ({_COLUMNS}) "
-_DELETE = "DELETE FROM registrations WHERE "
-
-_AT_ONCE = 500
-"""Rows in one statement: each one hands the interpreter lock to and fro only once."""
-
-
-class StoreUnusable(LocalError):
-    """
-    The file of the registry cannot be used, and was left as it is.
-
-    @ivar path: The file.
-    """
-
-    def __init__(self, path: Path, cause: object) -> None:
-        super().__init__(f"{path}: {cause}")
-        self.path = path
+_CHECKPOINT = 1000
+"""Rows after which the log is copied into the file, when nobody waits for it any more."""
 
 
 class NotYetWritten(LocalError):
@@ -117,59 +82,18 @@ class RegistrationStore:
         """
         Read all rows.  This blocks, and belongs before the reactor's start.
 
+        A disk that can be read but takes nothing is no reason to refuse: the
+        store is L{degraded} until it does.
+
         @raise StoreUnusable: The file is no registry of this version, is
-            damaged, cannot be written, or is in use by another process.
+            damaged, may not be written, or is in use by another process.
         """
-        self._make_private()
-        try:
-            database = sqlite3.connect(
-                self.path, timeout=1.0, isolation_level=None, check_same_thread=False, cached_statements=16
-            )
-        except sqlite3.Error as error:
-            raise StoreUnusable(self.path, error) from error
-        try:
-            rows = self._read(database)
-        except sqlite3.Error as error:
-            database.close()
-            raise StoreUnusable(self.path, error) from error
-        except StoreUnusable:
-            database.close()
-            raise
+        database, rows, refusal = open_file(self.path)
+        if refusal is not None:
+            self._refused(refusal)
         self._thread = Thread(target=self._write_all, args=(database,), name="registrations", daemon=True)
         self._thread.start()
         return rows
-
-    def _make_private(self) -> None:
-        # SQLite asks only the umask, and gives its other files the mode of this one.
-        try:
-            os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        except FileExistsError:
-            return
-        except OSError as error:
-            raise StoreUnusable(self.path, error.strerror) from error
-
-    def _read(self, database: sqlite3.Connection) -> list[Binding]:
-        # Until it is known to be ours, the file is not written to.
-        version = database.execute("PRAGMA user_version").fetchone()[0]
-        tables = database.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-        if version > VERSION:
-            raise StoreUnusable(self.path, f"was written by a newer sipxha (version {version})")
-        if version == 0 and tables:
-            raise StoreUnusable(self.path, "is a database, but not of registrations")
-        # One process at a time; this also spares the shared memory of WAL.
-        database.execute("PRAGMA locking_mode = EXCLUSIVE")
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = FULL")
-        database.execute("BEGIN IMMEDIATE")
-        if version == 0:
-            database.execute(_SCHEMA)
-        # Written also when it is right: a disk that refuses is found now.
-        database.execute(f"PRAGMA user_version = {VERSION}")
-        database.execute("COMMIT")
-        finding = database.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if finding != "ok":
-            raise StoreUnusable(self.path, f"is damaged: {finding}")
-        return [Binding._make(row) for row in database.execute(_SELECT)]
 
     # -- the reactor's side ------------------------------------------------
 
@@ -226,14 +150,20 @@ class RegistrationStore:
                 waiter.callback(None)
             return
         if not self.degraded:
-            self.degraded = True
-            self._log.error(
-                "{path} cannot be written, so REGISTER is answered 503: {error}",
-                path=str(self.path),
-                error=str(error),
-            )
+            self._refused(error)
         for waiter in waiters:
             waiter.errback(NotYetWritten(f"{self.path}: {error}"))
+
+    def _refused(self, error: Exception) -> None:
+        """
+        The disk takes nothing from now on.
+        """
+        self.degraded = True
+        self._log.error(
+            "{path} cannot be written, so REGISTER is answered 503: {error}",
+            path=str(self.path),
+            error=str(error),
+        )
 
     def _ended(self, lost: int) -> None:
         """
@@ -253,66 +183,27 @@ class RegistrationStore:
         The life of the writer: batch after batch, until closed.
         """
         kept: dict[Key, Binding | None] = {}
+        is_refused = self.degraded
         is_closing = False
+        written = 0
         while not is_closing:
             with self._gate:
-                # With rows left over, no longer than until the next attempt.
-                self._gate.wait_for(self._is_wanted, timeout=self._retry if kept else None)
+                # A disk that refused is tried again, whether anything is asked for or not.
+                self._gate.wait_for(self._is_wanted, timeout=self._retry if is_refused else None)
                 batch, self._queue = self._queue, _Waiting({}, [])
                 is_closing = self._is_closing
             kept.update(batch.changes)
-            error = _write(database, kept)
-            if error is None:
+            error = write(database, kept) if kept or is_refused else None
+            is_refused = error is not None
+            if not is_refused:
+                written += len(kept)
                 kept.clear()
             self._reactor.callFromThread(self._written, batch.waiters, error)
+            if written >= _CHECKPOINT:
+                written = 0
+                checkpoint(database)
         database.close()
         self._reactor.callFromThread(self._ended, len(kept))
 
     def _is_wanted(self) -> bool:
         return bool(self._queue.waiters) or self._is_closing
-
-
-def _write(database: sqlite3.Connection, changes: dict[Key, Binding | None]) -> Exception | None:
-    """
-    Write all of this in one transaction.
-    """
-    rows = [row for row in changes.values() if row is not None]
-    gone = [key for key, row in changes.items() if row is None]
-    # One statement is a transaction by itself.
-    is_simple = not gone and len(rows) <= _AT_ONCE
-    try:
-        if not is_simple:
-            database.execute("BEGIN IMMEDIATE")
-        for keys in _portions(gone):
-            _delete(database, keys)
-        for part in _portions(rows):
-            database.execute(_REPLACE + _list(_ONE_ROW, part), list(chain.from_iterable(part)))
-        if not is_simple:
-            database.execute("COMMIT")
-    except (sqlite3.Error, ValueError, OverflowError) as error:
-        with suppress(sqlite3.Error):
-            if database.in_transaction:
-                database.execute("ROLLBACK")
-        return error
-    return None
-
-
-def _delete(database: sqlite3.Connection, keys: list[Key]) -> None:
-    # SQLite searches the key's index for a single column, but not for a row value.
-    identities = ", ".join("?" * len(keys))
-    where = f"identity IN ({identities}) AND (identity, callid, contact, reg_id) IN"
-    values: list[str | int] = [key[0] for key in keys]
-    values += chain.from_iterable(keys)
-    database.execute(f"{_DELETE}{where} ({_list(_ONE_KEY, keys)})", values)
-
-
-_T = TypeVar("_T")
-
-
-def _portions(items: list[_T]) -> Iterator[list[_T]]:
-    for start in range(0, len(items), _AT_ONCE):
-        yield items[start : start + _AT_ONCE]
-
-
-def _list(one: str, items: Sequence[object]) -> str:
-    return "VALUES " + ", ".join([one] * len(items))

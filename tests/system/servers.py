@@ -107,6 +107,14 @@ class Server:
         return self._process is not None and self._process.poll() is None
 
     @property
+    def pid(self) -> int:
+        """
+        The number of its process.
+        """
+        assert self._process is not None
+        return self._process.pid
+
+    @property
     def lines(self) -> list[str]:
         """
         What it has logged since it was last started.
