@@ -8,6 +8,8 @@ here sends, stores or waits.
     domain     which addresses-of-record are ours
     validate   what may be a row at all, for REGISTER and for the wire
     merge      which of two rows of one key stays, whatever came first
+    several    the rows of an address-of-record that has more than one
+    updates    the rows of one primary, by update number
     rows       all rows, in every order in which they are asked for
     gruu       URIs that lead to one instance, and what they lead to
     register   a REGISTER request -> what it asks for, or a refusal

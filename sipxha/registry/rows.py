@@ -3,24 +3,22 @@ All rows, in every order in which they are asked for.
 
 Decides nothing about rows; what is current is a pure function of them and of
 the time.  No question about one address-of-record looks at the rows of
-another, nor at more of its own than the live ones.
+another, nor at more of its own than the live ones; nothing costs more where
+there are more rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from heapq import heappop, heappush
-from typing import Any, TypeVar
-
-from sortedcontainers import SortedDict
 
 from sipxha.registry.binding import MARKER, Binding, Key, flow_token
 from sipxha.registry.merge import winners
+from sipxha.registry.several import Several
+from sipxha.registry.updates import Updates
 
-_K = TypeVar("_K")
-
-_CSEQ = Binding._fields.index("cseq")
-_DEADLINE = Binding._fields.index("deadline")
+_AGE = 64
+"""Seconds: rows that end so close together are looked at together."""
 
 
 class Rows:
@@ -37,28 +35,31 @@ class Rows:
             row is forgotten twice that long after its end.
         """
         self._memory = 2.0 * max_expires
-        self._rows: dict[Key, Binding] = {}
-        # Ordered by deadline, so that the live rows are the last ones.
-        self._aors: dict[str, list[Binding]] = {}
-        # Ordered by CSeq, so that the sequence check looks at the last one.
-        self._calls: dict[tuple[str, str], list[Binding]] = {}
-        self._updates: dict[str, SortedDict[int, tuple[Binding, ...]]] = {}
+        self._size = 0
+        # Most have one row, and need nothing to find it among others.
+        self._aors: dict[str, Binding | Several] = {}
+        self._updates: dict[str, Updates] = {}
         # By the token of the flow; a flow may carry all phones of a company.
-        self._flows: dict[str, set[Binding]] = {}
+        self._flows: dict[str, Binding | set[Binding]] = {}
         self.watched: dict[str, Callable[[str], None]] = {}
-        # One entry for each key, not later than its row's deadline at some time.
-        self._ages: list[tuple[float, Key]] = []
+        # Each identity is in one age, not later than some row of it ends or
+        # ended once; the ages themselves are in a heap.
+        self._ages: dict[int, list[str]] = {}
+        self._order: list[int] = []
 
     def __len__(self) -> int:
         """
         How many rows there are, ended ones included.
         """
-        return len(self._rows)
+        return self._size
 
     def current(self, identity: str, now: float) -> list[Binding]:
         """
         The bindings of an address-of-record, the one that ends last first.
         """
+        held = self._aors.get(identity)
+        if isinstance(held, Binding):
+            return [held] if held.deadline > now and held.contact != MARKER else []
         live = [row for row in self._live(identity, now) if not self._is_superseded(row)]
         return live if len(live) < 2 else winners(live)
 
@@ -67,7 +68,8 @@ class Rows:
         The rows, ended ones included, whose phone is at the other end of a
         flow (see L{flow_token}).
         """
-        return list(self._flows.get(token, ()))
+        rows = self._flows.get(token, ())
+        return [rows] if isinstance(rows, Binding) else list(rows)
 
     def all_current(self, now: float) -> Iterator[Binding]:
         """
@@ -86,27 +88,48 @@ class Rows:
         """
         The row under a key, live or ended.
         """
-        return self._rows.get(key)
+        held = self._aors.get(key[0])
+        if held is None:
+            return None
+        if isinstance(held, Several):
+            return held.by_key.get(key)
+        return held if held.key == key else None
+
+    def remembered(self, identity: str) -> Sequence[Binding]:
+        """
+        All rows of an AOR, live or ended, the one that ends last behind.
+        """
+        held = self._aors.get(identity)
+        if held is None:
+            return ()
+        return held.by_deadline if isinstance(held, Several) else (held,)
+
+    def _of_call(self, identity: str, callid: str) -> Sequence[Binding]:
+        """
+        The rows of a Call-ID in the order of CSeq.
+        """
+        held = self._aors.get(identity)
+        if isinstance(held, Several):
+            return held.by_call.get(callid, ())
+        return (held,) if held is not None and held.callid == callid else ()
 
     def _live(self, identity: str, now: float) -> list[Binding]:
         """
         All rows of an AOR that have not ended, superseded ones included.
         """
-        rows = self._aors.get(identity)
         live: list[Binding] = []
-        if rows is not None:
-            for row in reversed(rows):
-                if row.deadline <= now:
-                    break
-                if row.contact != MARKER:
-                    live.append(row)
+        for row in reversed(self.remembered(identity)):
+            if row.deadline <= now:
+                break
+            if row.contact != MARKER:
+                live.append(row)
         return live
 
     def _is_superseded(self, row: Binding) -> bool:
         """
         Whether a later C{Contact: *} of the row's Call-ID is known.
         """
-        marker = self._rows.get((row.identity, row.callid, MARKER, 0))
+        marker = self.held((row.identity, row.callid, MARKER, 0))
         return marker is not None and marker.cseq > row.cseq
 
     def primaries(self) -> list[str]:
@@ -120,7 +143,7 @@ class Rows:
         The greatest update number among a node's rows; 0 when there are none.
         """
         updates = self._updates.get(primary)
-        return updates.peekitem()[0] if updates else 0
+        return updates.largest() if updates is not None else 0
 
     def next_update(self, primary: str, after: int) -> list[Binding]:
         """
@@ -139,99 +162,121 @@ class Rows:
         newer: list[Binding] = []
         updates = self._updates.get(primary)
         if updates is not None:
-            for each in updates.irange(number, inclusive=(False, True)):
-                newer += updates[each]
+            for rows in updates.after(number):
+                newer += rows
                 if limit is not None and len(newer) >= limit:
                     break
         return newer
 
-    def purge(self, now: float) -> list[Key]:
+    def purge(self, now: float, most: int | None = None) -> list[Key]:
         """
         Forget what ended so long ago that no peer can hold a live copy
-        (SyncDesign 4.1).
+        (SyncDesign 4.1).  What shares its address-of-record with a row that
+        was to end later may wait for that.
 
+        @param most: Leave the rest for another time when so many are gone.
         @return: The keys that are gone.
         """
         gone: list[Key] = []
         horizon = now - self._memory
-        ages = self._ages
-        while ages and ages[0][0] <= horizon:
-            key = heappop(ages)[1]
-            row = self._rows[key]
-            if row.deadline > horizon:
-                heappush(ages, (row.deadline, key))
-            else:
-                self._take_out(row)
-                del self._rows[key]
-                gone.append(key)
+        later: list[tuple[str, float]] = []
+        while self._order and self._order[0] * _AGE <= horizon and (most is None or len(gone) < most):
+            identities = self._ages[self._order[0]]
+            while identities and (most is None or len(gone) < most):
+                identity = identities.pop()
+                gone += self._purge(identity, horizon)
+                rows = self.remembered(identity)
+                if rows:
+                    later.append((identity, rows[0].deadline))
+            if not identities:
+                del self._ages[heappop(self._order)]
+        for identity, deadline in later:
+            self._age(identity, deadline)
         return gone
+
+    def _purge(self, identity: str, horizon: float) -> list[Key]:
+        """
+        Forget the rows of an AOR that ended before the horizon.
+        """
+        gone = []
+        held = self._aors[identity]
+        for row in [row for row in self.remembered(identity) if row.deadline <= horizon]:
+            gone.append(row.key)
+            self._drop(row)
+            if isinstance(held, Several):
+                held.remove(row)
+        self._size -= len(gone)
+        left = self.remembered(identity)
+        if not left or (gone and isinstance(held, Binding)):
+            del self._aors[identity]
+        elif len(left) == 1:
+            self._aors[identity] = left[0]
+        return gone
+
+    def _age(self, identity: str, deadline: float) -> None:
+        """
+        Remember when to look whether an AOR has rows to be forgotten.
+        """
+        age = int(deadline) // _AGE
+        identities = self._ages.get(age)
+        if identities is None:
+            self._ages[age] = [identity]
+            heappush(self._order, age)
+        else:
+            identities.append(identity)
 
     def _put(self, row: Binding) -> None:
         """
         Make C{row} the row of its key, in every index.
         """
-        key = row.key
-        held = self._rows.get(key)
+        identity = row.identity
+        held = self._aors.get(identity)
+        before: Binding | None = None
         if held is None:
-            heappush(self._ages, (row.deadline, key))
+            self._aors[identity] = row
+            self._age(identity, row.deadline)
+        elif isinstance(held, Several):
+            before = held.put(row)
+        elif held.key == row.key:
+            self._aors[identity] = row
+            before = held
         else:
-            self._take_out(held)
-        self._rows[key] = row
-        _file(self._aors, row.identity, row, _DEADLINE)
-        _file(self._calls, (row.identity, row.callid), row, _CSEQ)
+            self._aors[identity] = several = Several(held)
+            several.put(row)
+        if before is None:
+            self._size += 1
+        else:
+            self._drop(before)
         updates = self._updates.get(row.primary)
         if updates is None:
-            updates = self._updates[row.primary] = SortedDict()
-        updates[row.update_number] = (*updates.get(row.update_number, ()), row)
+            updates = self._updates[row.primary] = Updates()
+        updates.add(row)
         if row.path:
-            self._flows.setdefault(flow_token(row.path), set()).add(row)
-        heard = self.watched.get(row.identity)
+            self._join_flow(flow_token(row.path), row)
+        heard = self.watched.get(identity)
         if heard is not None:
-            heard(row.identity)
+            heard(identity)
 
-    def _take_out(self, row: Binding) -> None:
+    def _drop(self, row: Binding) -> None:
         """
-        Remove a row from every index but that by key.
+        Let go of a row that is not that of its key any more.
         """
-        _draw(self._aors, row.identity, row)
-        _draw(self._calls, (row.identity, row.callid), row)
+        self._updates[row.primary].remove(row)
         if row.path:
-            token = flow_token(row.path)
-            self._flows[token].discard(row)
-            if not self._flows[token]:
-                del self._flows[token]
-        updates = self._updates[row.primary]
-        rest = tuple(other for other in updates[row.update_number] if other is not row)
-        if rest:
-            updates[row.update_number] = rest
+            self._leave_flow(flow_token(row.path), row)
+
+    def _join_flow(self, token: str, row: Binding) -> None:
+        rows = self._flows.get(token)
+        if rows is None:
+            self._flows[token] = row
+        elif isinstance(rows, Binding):
+            self._flows[token] = {rows, row}
         else:
-            del updates[row.update_number]
+            rows.add(row)
 
-
-def _file(index: dict[_K, list[Binding]], key: _K, row: Binding, column: int) -> None:
-    """
-    Put a row into the ordered list of its key; new rows mostly belong last.
-    """
-    rows = index.get(key)
-    if rows is None:
-        index[key] = [row]
-        return
-    place = len(rows)
-    value: Any = row[column]
-    while place and rows[place - 1][column] > value:
-        place -= 1
-    rows.insert(place, row)
-
-
-def _draw(index: dict[_K, list[Binding]], key: _K, row: Binding) -> None:
-    """
-    Take a row out of the list of its key; live rows are near the end.
-    """
-    rows = index[key]
-    place = len(rows) - 1
-    while rows[place] is not row:
-        place -= 1
-    if len(rows) == 1:
-        del index[key]
-    else:
-        del rows[place]
+    def _leave_flow(self, token: str, row: Binding) -> None:
+        rows = self._flows[token]
+        if isinstance(rows, Binding) or len(rows) == 1:
+            del self._flows[token]
+        else:
+            rows.remove(row)

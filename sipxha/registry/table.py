@@ -10,7 +10,7 @@ It stores nothing and sends nothing: the changed rows are returned.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from sipxha.registry.binding import MARKER, Binding, Key
@@ -84,14 +84,14 @@ class Registry(Rows):
 
         @raise RegistrationRefused: It is late, or not what was done then.
         """
-        rows = self._calls.get((registration.identity, registration.callid))
-        if rows is None or rows[-1].cseq < registration.cseq:
+        rows = self._of_call(registration.identity, registration.callid)
+        if not rows or rows[-1].cseq < registration.cseq:
             return False
         if rows[-1].cseq == registration.cseq and self._was_done(registration, rows, now):
             return True
         raise RegistrationRefused(500, "Out Of Order")
 
-    def _was_done(self, registration: Registration, rows: list[Binding], now: float) -> bool:
+    def _was_done(self, registration: Registration, rows: Sequence[Binding], now: float) -> bool:
         """
         Whether the rows of a Call-ID show that exactly this was asked before.
         """
@@ -122,8 +122,12 @@ class Registry(Rows):
             validate(row)
             rows[row.key] = row
         for row in live:
-            if row.key not in rows and any(_replaces(offer, row) for offer in registration.contacts):
-                rows[row.key] = self._ended_by(registration, row, number, now)
+            key = row.key
+            if key not in rows:
+                for offer in registration.contacts:
+                    if _replaces(offer, row):
+                        rows[key] = self._ended_by(registration, row, number, now)
+                        break
         return list(rows.values())
 
     def _minted(self, offer: Offer, registration: Registration, number: int, now: float) -> Binding:
@@ -131,27 +135,34 @@ class Registry(Rows):
         The row of one contact: granted, or ended even where there was nothing
         to end, so that a late REGISTER of lower CSeq does not revive it.
         """
+        # Its texts are used again, so that a binding has them once.
+        identity, callid, contact = registration.identity, registration.callid, offer.contact
+        uri, received = registration.uri, registration.received
+        held = self.held((identity, callid, contact, offer.reg_id))
+        if held is not None:
+            identity, callid, contact = held.identity, held.callid, held.contact
+            uri = held.uri if held.uri == uri else uri
+            received = held.received if held.received == received else received
         if offer.expires:
             expires, deadline = int(now) + offer.expires, now + offer.expires
         else:
             expires, deadline = int(now), now
-            held = self._rows.get((registration.identity, registration.callid, offer.contact, offer.reg_id))
             if held is not None:
                 expires, deadline = min(expires, held.expires), min(deadline, held.deadline)
             expires, deadline = max(expires - 1, 0), deadline - 1
         return Binding(
-            registration.uri,
-            registration.identity,
-            offer.contact,
+            uri,
+            identity,
+            contact,
             offer.qvalue,
-            registration.callid,
+            callid,
             registration.cseq,
             expires,
             offer.instance_id,
             offer.reg_id,
             offer.gruu,
             registration.path,
-            registration.received,
+            received,
             self.name,
             number,
             deadline,
@@ -250,7 +261,7 @@ class Registry(Rows):
                 self.raise_update_number(row.update_number)
             if row.deadline + self._memory <= now:
                 continue
-            held = self._rows.get(row.key)
+            held = self.held(row.key)
             if held is not None:
                 row = merge(held, row)
                 if row is held:
@@ -279,7 +290,7 @@ class Registry(Rows):
         renumbered = []
         fresh: dict[int, int] = {}
         for row in sorted(rows, key=lambda row: row.update_number):
-            if row.primary != self.name or self._rows.get(row.key) != row:
+            if row.primary != self.name or self.held(row.key) != row:
                 continue
             number = fresh.get(row.update_number)
             if number is None:

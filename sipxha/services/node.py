@@ -68,7 +68,9 @@ DEFAULT_DIGEST = ("SHA-256", "MD5")
 STOP_LIMIT = 20.0
 """Seconds that each part has to flush and close."""
 
-PURGE_INTERVAL = 60.0
+PURGE_INTERVAL = 2.0
+PURGE_SIZE = 1000
+"""Rows that are forgotten at a time, which takes a few milliseconds."""
 
 WATCH_INTERVAL = 1.0
 """Seconds between two looks at whether anything is missing."""
@@ -371,7 +373,7 @@ class Node(Service):
         return user.endpoint
 
     def _purge(self) -> None:
-        purged = self._registry.purge(self._reactor.seconds())
+        purged = self._registry.purge(self._reactor.seconds(), PURGE_SIZE)
         if purged:
             self._store.commit([], purged).addErrback(Failure.trap, NotYetWritten)
 

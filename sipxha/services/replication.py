@@ -32,7 +32,9 @@ from sipxha.sync import rpc, wire
 from sipxha.sync.engine import Engine, Settings
 from sipxha.sync.link import State
 
-PURGE_INTERVAL = 60.0
+PURGE_INTERVAL = 2.0
+PURGE_SIZE = 1000
+"""Rows that are forgotten at a time, which takes a few milliseconds."""
 
 
 class Replication(Service):
@@ -256,7 +258,7 @@ class Replication(Service):
         return self._addresses(name) if address is None else succeed([address])
 
     def _purge(self) -> None:
-        gone = self._registry.purge(self._driver.now())
+        gone = self._registry.purge(self._driver.now(), PURGE_SIZE)
         if gone:
             # What could not be written is kept by the store and tried again.
             self._store.commit((), gone).addErrback(lambda failure: failure.trap(NotYetWritten) and None)

@@ -66,10 +66,11 @@ def contents(held: Rows) -> set[Binding]:
     All rows, by every index but that of deadlines; these must agree.
     """
     by_number = [row for name in held.primaries() for row in held.rows_after(name, -1)]
-    by_key = set(held._rows.values())
-    by_aor = {row for rows in held._aors.values() for row in rows}
-    by_call = {row for rows in held._calls.values() for row in rows}
-    assert by_key == by_aor == by_call == set(by_number)
+    by_aor = [row for identity in held._aors for row in held.remembered(identity)]
+    by_key = {row for row in by_aor if held.held(row.key) is row}
+    by_call = {row for each in by_aor for row in held._of_call(each.identity, each.callid)}
+    assert by_key == set(by_aor) == by_call == set(by_number)
+    assert len(by_aor) == len(held)
     by_flow = {token: {row for row in by_key if flow_token(row.path) == token} for token in FLOWS}
     assert all(set(held.on_flow(token)) == of_token for token, of_token in by_flow.items())
     assert len(by_number) == len(held)

@@ -34,9 +34,10 @@ class IndexTests(SynchronousTestCase):
             numbers = [row.update_number for row in held.rows_after(name, 0)]
             self.assertEqual(numbers, sorted(numbers))
             self.assertEqual(held.largest_number(name), numbers[-1])
-        for by_deadline in held._aors.values():
+        for row in some:
+            by_deadline = list(held.remembered(row.identity))
             self.assertEqual(by_deadline, sorted(by_deadline, key=lambda row: row.deadline))
-        for by_cseq in held._calls.values():
+            by_cseq = list(held._of_call(row.identity, row.callid))
             self.assertEqual(by_cseq, sorted(by_cseq, key=lambda row: row.cseq))
 
     @given(st.lists(rows, max_size=30), st.integers(-3, 3))
@@ -52,7 +53,7 @@ class IndexTests(SynchronousTestCase):
         self.assertEqual(contents(held), {row for row in before if row.key not in gone})
         self.assertTrue(all(row.deadline <= horizon for row in before if row.key in gone))
         held.purge(NOW + 3 + MEMORY)
-        self.assertEqual((len(held), held._ages, held.primaries()), (0, [], []))
+        self.assertEqual((len(held), held._ages, held._order, held.primaries()), (0, {}, [], []))
 
 
 class PurgeTests(SynchronousTestCase):
@@ -85,6 +86,18 @@ class PurgeTests(SynchronousTestCase):
         self.assertEqual(self.rows.purge(end + MEMORY), [])
         self.assertEqual(self.rows.purge(end + 3000 + MEMORY), [self.row.key])
         self.assertEqual(self.rows.purge(end + 100 * MAX), [])
+
+    def test_a_purge_takes_no_longer_than_it_may(self) -> None:
+        """
+        The rest goes the next times.
+        """
+        for number in range(2, 11):
+            self.rows._put(a_row(identity=f"{number}@example.com", update_number=number))
+        sizes = []
+        while len(self.rows):
+            sizes.append(len(self.rows.purge(NOW + 10 * MAX, most=4)))
+        self.assertEqual(sizes, [4, 4, 2])
+        self.assertEqual((self.rows.purge(NOW + 10 * MAX), self.rows._order), ([], []))
 
     def test_a_forgotten_row_can_come_again(self) -> None:
         """
