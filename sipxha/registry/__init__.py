@@ -10,6 +10,8 @@ here sends, stores or waits.
     merge      which of two rows of one key stays, whatever came first
     several    the rows of an address-of-record that has more than one
     updates    the rows of one primary, by update number
+    notifier   who watches which address-of-record, and when each is told
+    reginfo    what a watcher is told: the document of RFC 3680
     rows       all rows, in every order in which they are asked for
     gruu       URIs that lead to one instance, and what they lead to
     register   a REGISTER request -> what it asks for, or a refusal

@@ -4,7 +4,8 @@ One Twisted service for each of a node's jobs.
     node          builds all others from the configuration, starts and stops them
     start_check   what a start would fail on, found without starting
     registrar     REGISTER into the registry; other requests to
-    redirect      where an address-of-record can be reached
+    redirect      where an address-of-record can be reached, and
+    reg_event     who watches registrations, to be told of changes
     proxy         what the two proxies have in common, with
     forwarding    one forwarded request and its branches, and
     cluster       the values that they share

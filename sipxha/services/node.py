@@ -55,6 +55,7 @@ from sipxha.services.proxies import (
 )
 from sipxha.services.proxy import Proxy
 from sipxha.services.redirect import read_fallback_rules, read_mapping_rules
+from sipxha.services.reg_event import RegEvents
 from sipxha.services.registrar import RegistrarUser
 from sipxha.services.replication import Replication
 from sipxha.services.user_files import UserFiles
@@ -95,6 +96,7 @@ class Node(Service):
 
     _log = Logger()
     _authenticator: Authenticator
+    _reg_events: RegEvents
     _registry: Registry
     _store: RegistrationStore
 
@@ -185,6 +187,9 @@ class Node(Service):
         self.overview.endpoints = endpoints
         for endpoint in endpoints:
             self._run(endpoint)
+        if config.registrar is not None:
+            # Stopped before what carries its last words.
+            self._run(self._reg_events)
         self.overview.is_ready = True
         self._was_degraded = self.overview.is_degraded
         state = "ready degraded" if self._was_degraded else "ready"
@@ -345,15 +350,16 @@ class Node(Service):
             self._run(self._every(PURGE_INTERVAL, self._purge))
             updated = _nothing
         domain = self._config.domain
+        terms = Terms(
+            ServedDomain(domain.name, domain.aliases),
+            config.min_expires,
+            config.default_expires,
+            config.max_expires,
+            Gruus(self._config.secret, domain.name),
+        )
         user = RegistrarUser(
             self._reactor,
-            Terms(
-                ServedDomain(domain.name, domain.aliases),
-                config.min_expires,
-                config.default_expires,
-                config.max_expires,
-                Gruus(self._config.secret, domain.name),
-            ),
+            terms,
             self._registry,
             self._store,
             self._authenticator,
@@ -369,8 +375,19 @@ class Node(Service):
             if path is not None:
                 read(user.redirect, self._config)
                 self._readers[what] = partial(read, user.redirect, self._config)
-        user.endpoint = self._endpoint("registrar", config.ports, user, locator)
-        return user.endpoint
+        endpoint = user.endpoint = self._endpoint("registrar", config.ports, user, locator)
+        self._reg_events = user.reg_events = RegEvents(
+            self._reactor,
+            terms,
+            self._registry,
+            self._config.secret,
+            user.authorize,
+            locator.locate,
+            self._config.node.name,
+            mint,
+        )
+        self._reg_events.endpoint = endpoint
+        return endpoint
 
     def _purge(self) -> None:
         purged = self._registry.purge(self._reactor.seconds(), PURGE_SIZE)

@@ -28,7 +28,7 @@ from sipxha.sip.grammar import MalformedField
 from sipxha.sip.message import Request
 from sipxha.sip.uri import Uri
 
-ALLOW = ("Allow", "ACK, CANCEL, INVITE, OPTIONS, REGISTER")
+ALLOW = ("Allow", "ACK, CANCEL, INVITE, OPTIONS, REGISTER, SUBSCRIBE")
 
 
 class Answer(NamedTuple):

@@ -35,6 +35,7 @@ from sipxha.registry.register import (
 )
 from sipxha.registry.table import Registered, Registry
 from sipxha.services.redirect import Redirect, bracketed
+from sipxha.services.reg_event import ALLOW_EVENTS, RegEvents, package
 from sipxha.sip import ids
 from sipxha.sip.grammar import quote
 from sipxha.sip.hop import Flow
@@ -50,6 +51,9 @@ _SUPPORTED = frozenset(("path", OUTBOUND, GRUU))
 FLOW_TIMER: Final = 120
 """How many seconds a flow may be silent (RFC 5626 section 4.4); the edge allows some more."""
 
+_OF_USERS = frozenset(("", "dialog", "message-summary", "presence"))
+"""Event packages about a user, of which no single phone can tell."""
+
 Field = tuple[str, str]
 
 _KEPT: Final = (("Require", OUTBOUND), ("Flow-Timer", str(FLOW_TIMER)))
@@ -63,7 +67,10 @@ class RegistrarUser:
 
     @ivar endpoint: Where answers go; set before the first request comes.
     @ivar redirect: What answers all that is no REGISTER.
+    @ivar reg_events: Takes subscriptions to registrations.
     """
+
+    reg_events: RegEvents | None = None
 
     endpoint: Endpoint
 
@@ -112,8 +119,13 @@ class RegistrarUser:
                 raise RegistrationRefused(403, "Forbidden")
             if request.method == "REGISTER":
                 self._register(transaction, request, flow)
+            elif request.method == "SUBSCRIBE" and package(request) == "reg" and self.reg_events is not None:
+                received = _source(request, flow, self._allowed)
+                self.reg_events.subscribed(transaction, request, received)
             else:
                 answer = self.redirect.answer(request, self._reactor.seconds())
+                if request.method == "SUBSCRIBE" and (answer.status != 302 or package(request) in _OF_USERS):
+                    raise RegistrationRefused(489, "Bad Event", (ALLOW_EVENTS,))
                 self._respond(transaction, request, answer.status, fields=answer.fields)
         except RegistrationRefused as refused:
             self._refuse(transaction, request, flow, refused.status, refused.reason, refused.fields)
@@ -160,7 +172,7 @@ class RegistrarUser:
         now = self._reactor.seconds()
         identity = self._identity(request)
         received = _source(request, flow, self._allowed)
-        self._authorize(request, identity, received, now)
+        self.authorize(request, identity, received, now)
         registration = read_register(request, identity, received, self._terms)
         registered = self._registry.register(registration, now)
         if registration.is_query:
@@ -195,9 +207,12 @@ class RegistrarUser:
             raise RegistrationRefused(404, "Not Found")
         return identity
 
-    def _authorize(self, request: Request, identity: str, received: str, now: float) -> None:
+    def authorize(self, request: Request, identity: str, received: str, now: float) -> None:
         """
-        Steps 3 and 4: only its owner may change an address-of-record.
+        Steps 3 and 4: only its owner may change an address-of-record, or
+        watch it.
+
+        @raise RegistrationRefused: It is not proven that C{identity} sent this.
         """
         if not self._authenticate:
             if not self._authenticator.users.knows(identity):
@@ -205,7 +220,7 @@ class RegistrarUser:
             return
         values = request.rows("authorization")
         source = received.partition(":")[2].rpartition(":")[0]
-        verdict = self._authenticator.judge(values, "REGISTER", request.uri, now, source)
+        verdict = self._authenticator.judge(values, request.method, request.uri, now, source)
         if verdict.identity is None:
             if verdict.is_wrong:
                 self._log.info(
