@@ -1,0 +1,22 @@
+"""
+Clients that we did not write, against a running pair::
+
+    python -m tools.interop
+
+Debian's sipp, sipsak, baresip and linphone, and SIPVicious from PyPI; tcpdump
+keeps what they said for the reader of a failed run.  The exit status is 0 only
+if every client got what it expected.
+
+    play      the order of the chapters
+    stage     the pair, its users, the clients' processes and what was counted
+    client    the process of a client
+    sipp      a process of sipp and its figures
+    crowd     sipp: a thousand calls, ten thousand users
+    sipsak    sipsak: asks, pings, registers, unregisters
+    softphone what baresip and linphone have in common, as a play sees it
+    baresip   a baresip without a screen
+    linphone  a linphone without a screen
+    phones    what the softphones do: register, call, hold, transfer
+    strangers SIPVicious: who scans for users and guesses passwords
+    capture   tcpdump
+"""

@@ -1,0 +1,51 @@
+"""
+Sees that all clients are there, and plays: all chapters, or those that are named::
+
+    python -m tools.interop softphones sipp
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+
+from tools import foreground
+from tools.interop.play import CHAPTERS, Interop
+from tools.interop.stage import find
+from tools.story import tell
+
+PACKAGES = {
+    "sipp": "sip-tester",
+    "sipsak": "sipsak",
+    "baresip": "baresip-core",
+    "linphone-daemon": "linphone-cli",
+    "tcpdump": "tcpdump",
+    "systemd-analyze": "systemd",
+}
+"""The clients, and the Debian packages that have them."""
+
+FROM_PYPI = ("sipvicious_svmap", "sipvicious_svwar", "sipvicious_svcrack")
+"""Those of the extra C{interop} in setup.cfg."""
+
+
+def main() -> int:
+    """
+    @return: the exit status.
+    """
+    missing = [PACKAGES[program] for program in PACKAGES if find(program) is None]
+    if missing:
+        print(f"missing: apt-get install {' '.join(missing)}", file=sys.stderr)
+    if not all(map(find, FROM_PYPI)):
+        print("missing: pip install '.[interop]'", file=sys.stderr)
+        missing.append("sipvicious")
+    chapters = sys.argv[1:] or CHAPTERS
+    unknown = [name for name in chapters if name not in CHAPTERS]
+    if unknown:
+        print(f"no such chapter: {', '.join(unknown)}; there are {', '.join(CHAPTERS)}", file=sys.stderr)
+    if missing or unknown:
+        return 1
+    return foreground.run(partial(tell, partial(Interop, chapters)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,156 @@
+"""
+The order of the chapters.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from tools.interop import crowd, phones, sipsak
+from tools.interop.capture import Capture
+from tools.interop.crowd import Crowd
+from tools.interop.phones import Phones
+from tools.interop.sipsak import Sipsak
+from tools.interop.stage import DIGEST, MIN_EXPIRES, Stage
+from tools.interop.strangers import Strangers
+from tools.story import Story, expect
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+CHAPTERS = ("softphones", "sipp", "sipsak", "strangers", "many")
+
+
+class Interop:
+    """
+    The clients and what they do.
+    """
+
+    def __init__(self, chapters: Sequence[str], story: Story, folder: Path) -> None:
+        """
+        @param chapters: those to be played.
+        """
+        self.story = story
+        self.stage = Stage(story, folder)
+        self.crowd = Crowd(self.stage)
+        self.phones = Phones(self.stage)
+        self.sipsak = Sipsak(self.stage)
+        self.strangers = Strangers(self.stage)
+        self.capture = Capture(folder)
+        self._chapters = chapters
+
+    async def play(self) -> None:
+        """
+        All of it.
+        """
+        story, stage = self.story, self.stage
+        users = [*map(crowd.user, range(crowd.USERS)), *map(crowd.member, range(crowd.CROWD))]
+        users += [*phones.USERS, sipsak.PINGER]
+        story.title("Two nodes")
+        await story.step(
+            f'a pair with digest="{DIGEST}" and min-expires="{MIN_EXPIRES}"', partial(stage.write, users)
+        )
+        await story.step("both nodes start and reach each other", stage.start)
+        await story.step(
+            "tcpdump writes down what follows, but for the ten thousand",
+            partial(self.capture.start, stage, [self.crowd.address]),
+        )
+        if not story.failures:
+            for chapter in CHAPTERS:
+                if chapter in self._chapters:
+                    await getattr(self, f"_{chapter}")()
+            await self._afterwards()
+        if story.failures:
+            self.capture.end("TERM")
+            story.console.print(f"\nWhat was said: {self.capture.file}", soft_wrap=True)
+
+    async def _softphones(self) -> None:
+        story, play = self.story, self.phones
+        story.title("baresip at sipx1, linphone at sipx2")
+        await story.step("each registers over UDP, over TCP and over TLS", play.register)
+        await story.step("all six register again before they expire", play.refresh)
+        for transport in phones.CALLED:
+            name = transport.upper()
+            for expected, work in (
+                ("they call each other; either hangs up", play.answered),
+                ("either refuses a call", play.refused),
+                ("nobody answers", play.unanswered),
+                ("the caller gives up", play.cancelled),
+                ("either holds a call, and goes on with it", play.held),
+                ("the callee sends the caller on to a third (REFER)", play.transferred),
+            ):
+                await story.step(f"{name}: {expected}", partial(work, transport))
+        await story.step("all six unregister and leave", play.leave)
+
+    async def _sipp(self) -> None:
+        story, play = self.story, self.crowd
+        story.title("sipp")
+        await story.step(f"sipp listens for calls, and registers {crowd.USERS} users at sipx1", play.register)
+        await story.step("both nodes know all of them", play.same_registrations)
+        await story.step(f"sipp calls each of the {crowd.USERS} users once through sipx2", play.call)
+
+    async def _sipsak(self) -> None:
+        story, play = self.story, self.sipsak
+        story.title("sipsak")
+        await story.step("sipsak pings both nodes, over UDP and TCP", play.ping)
+        await story.step("a wrong password is refused", play.wrong_password)
+        await story.step("sipsak registers two contacts, one at either node", play.register_two)
+        await story.step("both nodes show both to sipsak", play.ask)
+        await story.step("it takes back one at sipx2; then all of them at sipx1", play.unregister)
+
+    async def _strangers(self) -> None:
+        story, play = self.story, self.strangers
+        story.title("SIPVicious")
+        await story.step("svmap finds two servers, and not what they are", play.map)
+        for method in ("REGISTER", "INVITE", "OPTIONS"):
+            await story.step(f"svwar cannot tell by {method} who is a user", partial(play.enumerate, method))
+
+    async def _many(self) -> None:
+        story, play = self.story, self.crowd
+        story.title("Many")
+        await story.step(
+            f"sipp registers {crowd.CROWD} users at sipx2, two contacts each, and refreshes them all",
+            play.register_many,
+        )
+        await story.step(f"both nodes know all {2 * crowd.CROWD} contacts", play.same_crowd)
+
+    async def _afterwards(self) -> None:
+        story = self.story
+        story.title("Afterwards")
+        await story.step("systemd finds no fault in the unit", self.verify_unit)
+        if "sipp" in self._chapters:
+            await story.step(
+                f"both nodes still agree on {crowd.USERS} registrations", self.crowd.same_registrations
+            )
+            await story.step(
+                f"sipxha resolve writes {crowd.USERS} call detail records, all C", self.crowd.bill
+            )
+        if "softphones" in self._chapters:
+            await story.step("and one for each call of a softphone", self.phones.bill)
+        await story.step(
+            "both nodes stop on SIGTERM, with status 0, and logged no error", self.stage.stop_nodes
+        )
+        self.stage.show()
+
+    async def verify_unit(self) -> str:
+        """
+        But for the program, which is not installed where the unit has it.
+        """
+        unit = self.stage.folder / "sipxha.service"
+        text = (ROOT / "etc" / "systemd" / "sipxha.service").read_text()
+        unit.write_text(text.replace("/opt/sipxha/bin/twistd", sys.executable))
+        verified = subprocess.run(
+            ["systemd-analyze", "verify", unit], check=False, capture_output=True, text=True
+        )
+        expect((verified.returncode, verified.stdout + verified.stderr) == (0, ""), verified.stderr)
+        return "systemd-analyze verify: nothing"
+
+    async def stop_all(self) -> None:
+        """
+        End whatever still runs.
+        """
+        await self.stage.stop_all()
