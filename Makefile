@@ -23,7 +23,8 @@ run: $(VENV)/ready ## the same pair, kept up until Ctrl-C
 test: $(VENV)/ready ## the whole suite under trial (T=tests.sip for a part)
 	$(BIN)/python -m tools.run_tests $(T)
 
-interop: $(VENV)/ready ## clients that we did not write: sipp and sipsak
+interop: $(VENV)/ready ## clients that we did not write: sipp, sipsak, baresip, linphone, SIPVicious
+	$(BIN)/python -m pip install --quiet 'sipvicious>=0.3.4'
 	$(BIN)/python -m tools.interop
 
 soak: $(VENV)/ready ## long runs: the simulator, then calls over a lossy network (MINUTES=5 each)

@@ -25,7 +25,7 @@ PACKAGES = {
 """The clients, and the Debian packages that have them."""
 
 FROM_PYPI = ("sipvicious_svmap", "sipvicious_svwar", "sipvicious_svcrack")
-"""Those of the extra C{interop} in setup.cfg."""
+"""What C{make interop} installs."""
 
 
 def main() -> int:
@@ -36,7 +36,7 @@ def main() -> int:
     if missing:
         print(f"missing: apt-get install {' '.join(missing)}", file=sys.stderr)
     if not all(map(find, FROM_PYPI)):
-        print("missing: pip install '.[interop]'", file=sys.stderr)
+        print("missing: pip install sipvicious", file=sys.stderr)
         missing.append("sipvicious")
     chapters = sys.argv[1:] or CHAPTERS
     unknown = [name for name in chapters if name not in CHAPTERS]

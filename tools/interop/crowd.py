@@ -35,8 +35,8 @@ CALL_LIMIT = 20
 CROWD = 10_000
 """Those who only register."""
 
-CROWD_RATE = 250
-"""So many of them begin in a second: twice as many challenged REGISTERs."""
+CROWD_RATE = 60
+"""So many of them begin in a second at each node: twice as many challenged REGISTERs."""
 
 reactor = foreground.reactor
 
@@ -48,7 +48,7 @@ class Crowd:
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
-        self.address = f"{stage.pair.network}.107"
+        self.addresses = [f"{stage.pair.network}.{host}" for host in (107, 108)]
         """Where the ten thousand are."""
 
         self._callee: Sipp
@@ -77,20 +77,25 @@ class Crowd:
         A call of sipp is a phone that registers and refreshes.
         """
         stage = self.stage
-        phones = self._sipp(
-            *("crowd", "crowd", self.address, 5060, stage.west),
-            *self._users("crowd", map(member, range(CROWD))),
-            # As many as are between their two REGISTERs at once, and more.
-            *("-r", str(CROWD_RATE), "-m", str(CROWD), "-l", str(CROWD)),
-            *("-timeout", "180s", "-timeout_error"),
-        )
+        half = CROWD // 2
+        phones = [
+            self._sipp(
+                *(f"crowd-{number}", "crowd", address, 5060, node),
+                *self._users(f"crowd-{number}", map(member, range(number * half, (number + 1) * half))),
+                # As many as are between their two REGISTERs at once, and more.
+                *("-r", str(CROWD_RATE), "-m", str(half), "-l", str(half)),
+                *("-timeout", "180s", "-timeout_error"),
+            )
+            for number, (address, node) in enumerate(zip(self.addresses, stage.pair, strict=True))
+        ]
         began = time.monotonic()
-        with stage.story.console.status(f"{2 * CROWD} REGISTERs, {2 * CROWD_RATE} in a second"):
-            status = await phones.ended
+        with stage.story.console.status(f"{2 * CROWD} REGISTERs, {2 * CROWD_RATE} in a second at each node"):
+            failed = [each for each in phones if await each.ended]
         took = time.monotonic() - began
-        figures = stage.count("sipp crowd", phones.figures())
-        self._judge(figures, [phones] if status else [], CROWD)
-        first, again = (phones.response_time(timer) * 1000 for timer in (1, 2))
+        one, other = (each.figures() for each in phones)
+        figures = stage.count("sipp crowd", one.plus(other))
+        self._judge(figures, failed, CROWD)
+        first, again = (sum(each.response_time(timer) for each in phones) / 2 * 1000 for timer in (1, 2))
         return (
             f"{figures}\n{2 * CROWD / took:.0f} challenged REGISTERs in a second; "
             f"401 and 200 took {first:.0f} ms on average, of a refresh {again:.0f} ms"
@@ -226,7 +231,9 @@ class Crowd:
         @raise Failed: if not everything was as expected, C{count} times.
         """
         complaint = failed[0].complaint() if failed else ""
-        good = figures.successful == count and not (figures.failed or figures.unexpected or figures.timeouts)
+        # What is sent again may be answered again, to a call that is over.
+        strays = max(0, figures.unexpected - figures.resent)
+        good = figures.successful == count and not (figures.failed or strays or figures.timeouts)
         expect(good and not failed, f"{figures}\n{complaint}".rstrip())
         limit = RESENT * count // 1000
         expect(

@@ -24,7 +24,6 @@ EVENTS = {
     "LinphoneCallStreamsRunning": Event.TALKS,
     "LinphoneCallPaused": Event.HOLDS,
     "LinphoneCallPausedByRemote": Event.HELD,
-    "LinphoneCallRefered": Event.SENT_ON,
     "LinphoneCallEnd": Event.ENDED,
     "LinphoneCallError": Event.ENDED,
 }

@@ -158,14 +158,18 @@ class Phones:
         """
         caller, callee = self.pairs[transport]
         target = self.pairs[TRANSPORTS[(TRANSPORTS.index(transport) + 1) % 3]][0]
-        await self._talk(caller, callee)
+        target.forget()
+        await self._talk(caller, callee, "T")
         callee.transfer(target.line.user)
-        said = await caller.sees(Event.SENT_ON)
         await target.sees(Event.RINGS)
+        said = await caller.sees(Event.HEARS_RINGING)
         target.answer()
-        await target.sees(Event.TALKS)
-        await callee.sees(Event.ENDED)
-        await caller.sees(Event.TALKS)
+        for phone, event in (
+            *((target, Event.TALKS), (caller, Event.TALKS)),
+            # The call that was transferred.
+            *((callee, Event.ENDED), (caller, Event.ENDED)),
+        ):
+            await phone.sees(event)
         target.hang_up()
         await caller.sees(Event.ENDED)
         self._bill(caller, target, "C")
@@ -188,16 +192,18 @@ class Phones:
         return [(baresip, linphone), (linphone, baresip)]
 
     async def _ring(self, caller: Softphone, callee: Softphone) -> None:
+        caller.forget()
+        callee.forget()
         caller.dial(callee.line.user)
         await callee.sees(Event.RINGS)
         await caller.sees(Event.HEARS_RINGING)
 
-    async def _talk(self, caller: Softphone, callee: Softphone) -> None:
+    async def _talk(self, caller: Softphone, callee: Softphone, termination: str = "C") -> None:
         await self._ring(caller, callee)
         callee.answer()
         await callee.sees(Event.TALKS)
         await caller.sees(Event.TALKS)
-        self._bill(caller, callee, "C")
+        self._bill(caller, callee, termination)
 
     async def _end(self, ends: Softphone, other: Softphone) -> str:
         ends.hang_up()
@@ -232,7 +238,7 @@ class Phones:
             await pause(reactor, 0.5)
         missing, more = self.expected - found, found - self.expected
         expect(found == self.expected, f"missing: {dict(missing)}; too many: {dict(more)}")
-        terminations = Counter(dict.fromkeys("CFA", 0))
+        terminations = Counter(dict.fromkeys("CTFA", 0))
         for (_, _, termination), count in found.items():
             terminations[termination] += count
         return f"{found.total()} CDRs: {', '.join(f'{count} {letter}' for letter, count in terminations.items())}"

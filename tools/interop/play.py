@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from tools.interop import crowd, phones, sipsak
+from tools.interop import crowd, phones, sipsak, strangers
 from tools.interop.capture import Capture
 from tools.interop.crowd import Crowd
 from tools.interop.phones import Phones
@@ -39,7 +39,7 @@ class Interop:
         self.crowd = Crowd(self.stage)
         self.phones = Phones(self.stage)
         self.sipsak = Sipsak(self.stage)
-        self.strangers = Strangers(self.stage)
+        self.strangers = Strangers(self.stage, self.sipsak)
         self.capture = Capture(folder)
         self._chapters = chapters
 
@@ -57,7 +57,7 @@ class Interop:
         await story.step("both nodes start and reach each other", stage.start)
         await story.step(
             "tcpdump writes down what follows, but for the ten thousand",
-            partial(self.capture.start, stage, [self.crowd.address]),
+            partial(self.capture.start, stage, self.crowd.addresses),
         )
         if not story.failures:
             for chapter in CHAPTERS:
@@ -109,11 +109,17 @@ class Interop:
         for method in ("REGISTER", "INVITE", "OPTIONS"):
             await story.step(f"svwar cannot tell by {method} who is a user", partial(play.enumerate, method))
 
+        await story.step(
+            f"svcrack, with the right password as the last of {strangers.GUESSES}, does not find it; "
+            "meanwhile the phone of its victim registers",
+            play.crack,
+        )
+
     async def _many(self) -> None:
         story, play = self.story, self.crowd
         story.title("Many")
         await story.step(
-            f"sipp registers {crowd.CROWD} users at sipx2, two contacts each, and refreshes them all",
+            f"sipp registers {crowd.CROWD} users, half of them at each node, two contacts each, and refreshes them",
             play.register_many,
         )
         await story.step(f"both nodes know all {2 * crowd.CROWD} contacts", play.same_crowd)

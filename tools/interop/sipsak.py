@@ -54,6 +54,12 @@ class Sipsak:
             await self._sipsak(node, "-U", "-C", contact, "-x", "600")
         return "401, then 200 OK, twice"
 
+    async def register(self, node: NodeProcess) -> None:
+        """
+        Once more.
+        """
+        await self._sipsak(node, "-U", "-C", self._contacts()[0], "-x", "600")
+
     def _contacts(self) -> list[str]:
         return [f"sip:{PINGER}@{self.stage.pair.network}.104:{port}" for port in (5062, 5064)]
 

@@ -41,7 +41,6 @@ class Event(Enum):
     TALKS = "talks"
     HOLDS = "holds"
     HELD = "is held"
-    SENT_ON = "is sent on"
     ENDED = "ended"
 
 
@@ -75,7 +74,6 @@ class Softphone(Client):
         self.folder: Path = stage.folder / f"{self.program}-{line.transport}"
         self.folder.mkdir()
         self._events: list[tuple[Event, str]] = []
-        self._read = 0
 
     def happened(self, event: Event, words: str) -> None:
         """
@@ -85,19 +83,25 @@ class Softphone(Client):
         """
         self._events.append((event, words))
 
+    def forget(self) -> None:
+        """
+        A new story begins.
+        """
+        self._events.clear()
+
     async def sees(self, event: Event, limit: float = 10) -> str:
         """
-        Wait until something happens; what was waited for before does not count again.
+        Wait until something happened; it does not count twice.
 
         @return: how the client says it.
         """
         deadline = time.monotonic() + limit
         while True:
-            for position in range(self._read, len(self._events)):
-                if self._events[position][0] is event:
-                    self._read = position + 1
-                    return self._events[position][1]
-            said = [words for _, words in self._events[self._read :]]
+            for happened in self._events:
+                if happened[0] is event:
+                    self._events.remove(happened)
+                    return happened[1]
+            said = [words for _, words in self._events]
             expect(
                 time.monotonic() < deadline,
                 f"{self.name}, after {limit:g} s: not {event.value!r}, but {said}; see {self.folder}",

@@ -10,13 +10,20 @@ import re
 
 from tests.support.pair import DOMAIN, NodeProcess
 from tools.interop.client import Client
-from tools.interop.stage import Stage
+from tools.interop.sipsak import PINGER, Sipsak
+from tools.interop.stage import PASSWORD, Stage
 from tools.story import expect
 
 EXISTING = range(2990, 3000)
 """The last of sipp's users."""
 
 UNKNOWN = range(3000, 3010)
+
+GUESSES = 200
+"""Passwords that are tried."""
+
+WARNING = "wrong passwords from"
+"""What the node says of it in its log."""
 
 _ROW = re.compile(r"^\| (\S+) +\| (.*?) *\|$", re.MULTILINE)
 
@@ -26,8 +33,12 @@ class Strangers:
     Everything that SIPVicious does.
     """
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage, sipsak: Sipsak) -> None:
+        """
+        @param sipsak: the victim.
+        """
         self.stage = stage
+        self._sipsak = sipsak
         self._runs = 0
 
     async def map(self) -> str:
@@ -61,6 +72,30 @@ class Strangers:
         )
         return f"{len(EXISTING)} users and {len(UNKNOWN)} names that nobody has look the same"
 
+    async def crack(self) -> str:
+        """
+        The limits are counted by address: that of the victim is another.
+        """
+        east = self.stage.east
+        passwords = self.stage.folder / "passwords"
+        guesses = [f"guess-{number}" for number in range(GUESSES - 1)]
+        passwords.write_text("\n".join([*guesses, PASSWORD, ""]))
+        cracking = self._start(
+            *("svcrack", "-u", PINGER, "-d", str(passwords), "--domain", DOMAIN, east.address)
+        )
+        registered = 0
+        while cracking.is_running or not registered:
+            await self._sipsak.register(east)
+            registered += 1
+        found = _ROW.findall(cracking.output)
+        expect(not found, f"found: {found}")
+        warnings = [line for line in east.log.read_text().splitlines() if WARNING in line]
+        expect(len(warnings) == 1, f"{len(warnings)} warnings in {east.log}")
+        return (
+            f"the victim registered {registered} times; "
+            f"one line in the log: {warnings[0].partition(' warn ')[2]}"
+        )
+
     async def _war(self, node: NodeProcess, method: str, *options: str) -> str:
         return await self._run(
             *("svwar", "-m", method, "--domain", DOMAIN, *options),
@@ -71,11 +106,13 @@ class Strangers:
         """
         @return: what it wrote.
         """
-        client = Client()
-        self._runs += 1
-        # A home of its own: it keeps its sessions there.
-        self.stage.spawn(client, f"sipvicious_{program}", *arguments)
+        client = self._start(program, *arguments)
         await client.ended
-        said = self.stage.folder / f"{program}-{self._runs}.log"
-        said.write_text(client.output)
+        self._runs += 1
+        (self.stage.folder / f"{program}-{self._runs}.log").write_text(client.output)
         return client.output
+
+    def _start(self, program: str, *arguments: str) -> Client:
+        client = Client()
+        self.stage.spawn(client, f"sipvicious_{program}", *arguments)
+        return client
