@@ -35,7 +35,8 @@ class IBranchObserver(Interface):
         Provisional answers other than 100; exactly one final answer, after
         which only further 2xx to an INVITE follow.  Our own Via is removed.
         A 408 or 503 of our own making stands for no answer, or for no hop
-        that could be reached; 487 for either once the branch was cancelled.
+        that could be reached; 430 for a flow that is gone; 487 for each of
+        them once the branch was cancelled.
         """
 
     def hop_failed(branch: Branch, hop: Hop | Flow) -> None:
@@ -218,4 +219,6 @@ class Branch:
         self.ended = True
         if self._cancelled:
             status = 487
+        elif status == 503 and isinstance(self.hop, Flow):
+            status = 430
         self.observer.response_received(self, self._endpoint.own_response(self.request, status))

@@ -105,6 +105,9 @@ class Connections:
     @ivar limits: What a connection, and a message on it, may take.
 
     @ivar is_wanted: Whether connections are made and let in.
+
+    @ivar closed: Hears of the flow of each connection that is lost, but for
+        those that we close at the end.
     """
 
     _log = Logger()
@@ -124,6 +127,7 @@ class Connections:
         self.receiver = receiver
         self.limits = limits
         self.is_wanted = False
+        self.closed: Callable[[Flow], None] = lambda flow: None
         self.now: Callable[[], float] = reactor.seconds
         self._reactor = reactor
         self._source = None if source in ("", "0.0.0.0", "::") else (source, 0)
@@ -203,6 +207,13 @@ class Connections:
         stream.is_registered = stream.is_registered or is_registered
         stream.send(data)
         return True
+
+    def is_alive(self, connection: int) -> bool:
+        """
+        Whether requests can be sent on a connection.
+        """
+        stream = self._streams.get(connection)
+        return stream is not None and stream.is_open and not stream.is_closing
 
     def withdraw(self, hop: Hop | Flow, key: ClientKey) -> bool:
         """
@@ -353,6 +364,8 @@ class Connections:
                     reason=reason.getErrorMessage(),
                 )
             self.open_failed(stream.opening)
+        if self.is_wanted:
+            self.closed(stream.flow)
         for key in list(stream.unanswered):
             self.receiver.send_failed(key)
         if self._closed is not None and not self._streams:

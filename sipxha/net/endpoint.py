@@ -172,6 +172,27 @@ class Endpoint(Service):
         """
         return self._transports.port(transport)
 
+    def is_alive(self, flow: Flow) -> bool:
+        """
+        Whether a request can be sent on a flow; over UDP, whenever we can send at all.
+        """
+        if flow.transport == "udp":
+            return self._transports.speaks(flow)
+        return self._transports.connections.is_alive(flow.connection)
+
+    def ping(self, flow: Flow) -> None:
+        """
+        Keep the NAT awake that a flow over UDP goes through: two line ends,
+        which phones ignore (RFC 5626 section 3.5.1 has them for connections).
+        """
+        self._transports.send(b"\r\n\r\n", flow, None)
+
+    def watch(self, closed: Callable[[Flow], None]) -> None:
+        """
+        Have C{closed} told of each connection that is lost.
+        """
+        self._transports.connections.closed = closed
+
     @property
     def transactions(self) -> int:
         """

@@ -59,6 +59,8 @@ class SipStream(Protocol):
 
     @ivar is_open: Whether messages can be sent on it.
 
+    @ivar is_closing: Whether we have hung up; what is written still goes out.
+
     @ivar places: Where it is looked for.
 
     @ivar source: Under which it counts as one of many, if it does.
@@ -86,7 +88,7 @@ class SipStream(Protocol):
         self._framer = StreamFramer(connections.limits.message)
         self._full = False
         self._unread = 0
-        self._is_closing = False
+        self.is_closing = False
         self._heard = 0.0
         # When to give up on what the far end has begun, and has to finish.
         self._patience: float | None = None
@@ -138,7 +140,7 @@ class SipStream(Protocol):
         """
         Bytes came in.
         """
-        if self._is_closing:
+        if self.is_closing:
             return
         receiver, framer = self._connections.receiver, self._framer
         self._heard = self._connections.now()
@@ -173,7 +175,7 @@ class SipStream(Protocol):
         """
         Close the connection once all is written.
         """
-        self._is_closing = True
+        self.is_closing = True
         self._connections.forget(self)
         self._wait(self._limits.closing_time)
         self.transport.unregisterProducer()

@@ -5,7 +5,8 @@ Where requests go: values in, values out.
     mapping       mappingrules.xml, fallbackrules.xml: where else a number is answered
     permissions   authrules.xml: which permission a target needs
     route         Route sets and the own names of a proxy
-    route_state   what the authproxy remembers in Record-Route
+    route_state   what the proxies remember in Record-Route
+    flow_token    what leads back to a phone's flow
     loop          loops, spirals and Max-Forwards
     fork          branches of one request and their best response
     location      RFC 3263 and RFC 2782: from a URI to places

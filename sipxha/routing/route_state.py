@@ -1,5 +1,5 @@
 """
-What the authproxy signs into its Record-Route.
+What the proxies sign into their Record-Route.
 
 A dialog that was let through once passes unchallenged for as long as it
 lives, also after a restart and on another node, since nothing is kept but the
@@ -19,20 +19,25 @@ from sipxha.sip.message import Request
 from sipxha.sip.uri import Uri
 
 PARAMETER = "sipX-route"
-"""The URI parameter that holds the state."""
+"""The URI parameter that holds the state of the authproxy."""
+
+EDGE_PARAMETER = "sipX-edge"
+"""The same for the forking proxy, which asks for less: none stands for the other."""
 
 
-def sign(secret: bytes, call_id: str, from_tag: str) -> str:
+def sign(secret: bytes, call_id: str, from_tag: str, parameter: str = PARAMETER) -> str:
     """
     @param from_tag: of the request that opens the dialog.
+
+    @param parameter: that the state is for.
 
     @return: the value of the parameter: made of token characters only.
     """
     tag = base64.urlsafe_b64encode(from_tag.encode("utf-8", "surrogateescape")).rstrip(b"=").decode()
-    return f"{tag}!{_signature(secret, call_id, from_tag)}"
+    return f"{tag}!{_signature(secret, call_id, from_tag, parameter)}"
 
 
-def is_admitted(secret: bytes, request: Request, taken: Iterable[Uri]) -> bool:
+def is_admitted(secret: bytes, request: Request, taken: Iterable[Uri], parameter: str = PARAMETER) -> bool:
     """
     Decide whether a request belongs to a dialog that was let through.
 
@@ -43,7 +48,7 @@ def is_admitted(secret: bytes, request: Request, taken: Iterable[Uri]) -> bool:
     """
     tags = {request.from_.tag, request.to.tag} - {None, ""}
     for uri in taken:
-        tag, separator, signature = (uri.params.get(PARAMETER) or "").partition("!")
+        tag, separator, signature = (uri.params.get(parameter) or "").partition("!")
         if not separator:
             continue
         try:
@@ -53,13 +58,13 @@ def is_admitted(secret: bytes, request: Request, taken: Iterable[Uri]) -> bool:
             continue
         if from_tag in tags and hmac.compare_digest(
             signature.encode("utf-8", "surrogateescape"),
-            _signature(secret, request.call_id, from_tag).encode(),
+            _signature(secret, request.call_id, from_tag, parameter).encode(),
         ):
             return True
     return False
 
 
-def _signature(secret: bytes, call_id: str, from_tag: str) -> str:
-    message = f"route\n{call_id}\n{from_tag}".encode("utf-8", "surrogateescape")
+def _signature(secret: bytes, call_id: str, from_tag: str, parameter: str) -> str:
+    message = f"{parameter}\n{call_id}\n{from_tag}".encode("utf-8", "surrogateescape")
     digest = hmac.digest(secret, message, hashlib.sha256)
     return base64.urlsafe_b64encode(digest[:18]).decode()

@@ -10,6 +10,7 @@ One Twisted service for each of a node's jobs.
     forwarding    one forwarded request and its branches, and
     cluster       the values that they share
     fork_proxy    the domain's front door
+    edge          the flows to phones behind NAT, TCP and TLS
     auth_proxy    permissions, and staying in the dialog
     proxies       makes these two from the configuration
     replication   keeps the registries of the nodes the same

@@ -15,11 +15,10 @@ from sipxha.routing import route_state
 from sipxha.routing.permissions import AuthRules, is_permitted
 from sipxha.routing.route import OwnNames, adapt_to_strict_router, next_hop
 from sipxha.services.cluster import Admission, Cluster, Refusal
-from sipxha.services.proxy import IDENTITY, Proxy
+from sipxha.services.proxy import IDENTITY, OPENS_DIALOG, Proxy
+from sipxha.sip.hop import Flow
 from sipxha.sip.message import Request, Response
 from sipxha.sip.uri import Uri
-
-_OPENS_DIALOG = frozenset({"INVITE", "SUBSCRIBE", "REFER"})
 
 
 class AuthProxy(Proxy):
@@ -50,7 +49,7 @@ class AuthProxy(Proxy):
         self._route = f"sip:{self._host}:{port};lr"
         self._safe_route = self._route if tls_port is None else f"sips:{name}:{tls_port};lr"
 
-    def admit(self, request: Request, taken: list[Uri]) -> Admission | Refusal:
+    def admit(self, request: Request, taken: list[Uri], flow: Flow) -> Admission | Refusal:
         """
         Let in what belongs to a dialog that bears our signature; of anything
         else ask who sent it and whether they may.
@@ -73,11 +72,13 @@ class AuthProxy(Proxy):
             return self.challenge(request)
         return Refusal(403, f"Requires {'|'.join(sorted(required))}")
 
-    def passes_ack(self, request: Request, taken: list[Uri]) -> bool:
+    def admit_ack(self, request: Request, taken: list[Uri], flow: Flow) -> Admission | None:
         """
         Let it pass inside a dialog of ours; any other is nobody's.
         """
-        return route_state.is_admitted(self.cluster.secret, request, taken)
+        if not route_state.is_admitted(self.cluster.secret, request, taken):
+            return None
+        return Admission(None, in_dialog=True)
 
     def address(self, request: Request, target: Uri, admission: Admission) -> Uri:
         """
@@ -85,7 +86,7 @@ class AuthProxy(Proxy):
         own servers.
         """
         hop = next_hop(request)
-        if request.method in _OPENS_DIALOG and not request.to.tag and not self._is_recorded(request):
+        if request.method in OPENS_DIALOG and not request.to.tag and not self._is_recorded(request):
             # P14: what goes safely has to come back safely.
             route = self._safe_route if hop.scheme == "sips" else self._route
             state = route_state.sign(self.cluster.secret, request.call_id, request.from_.tag or "")
@@ -104,7 +105,7 @@ class AuthProxy(Proxy):
         elif request.method == "REFER":
             self.log_event(observe.transferred, request)
 
-    def answering(self, request: Request, response: Response) -> None:
+    def answering(self, request: Request, response: Response, admission: Admission) -> None:
         """
         Log that a call was set up.
         """

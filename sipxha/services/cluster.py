@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 
 from sipxha.auth.digest import Authenticator
 from sipxha.cdr.event import CallStateEvent
-from sipxha.sip.hop import Hop
+from sipxha.sip.hop import Flow, Hop
 from sipxha.sip.uri import Uri
 
 
@@ -71,6 +71,15 @@ class Admission(NamedTuple):
 
     in_dialog: bool = False
     """Whether it belongs to a dialog that was let in before."""
+
+    is_recorded: bool = False
+    """Whether that dialog bears our own signature, so that its route set is to be followed."""
+
+    way: Flow | Uri | None = None
+    """Where a flow token says that it goes."""
+
+    registers_over: Flow | None = None
+    """The flow that a REGISTER promises to answer on."""
 
 
 class Refusal(NamedTuple):

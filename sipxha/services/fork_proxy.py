@@ -3,9 +3,13 @@ The forking proxy: the domain's front door.
 
 Admits requests, sends those of the domain by C{forwardingrules.xml} (to the
 registrar, mostly) and all others to the authproxy, and follows the contacts
-that come back.  It stays out of the dialogs that it helps to set up, and asks
-no permissions: those belong to the target that is really dialled, which the
-authproxy sees.
+that come back.  It asks no permissions: those belong to the target that is
+really dialled, which the authproxy sees.
+
+It stays out of the dialogs that it helps to set up, but for those that need
+it: of phones that can only be reached on a flow of ours (L{Edge}), and
+subscriptions to a server of ours, which listens to nobody else.  Requests
+inside such a dialog follow its route set.
 """
 
 from __future__ import annotations
@@ -14,11 +18,15 @@ from typing import Any
 from urllib.parse import unquote
 
 from sipxha.cdr import observe
-from sipxha.routing.route import OwnNames, adapt_to_strict_router, as_safe, push_route
+from sipxha.routing import route_state
+from sipxha.routing.flow_token import TokenForged
+from sipxha.routing.route import OwnNames, adapt_to_strict_router, as_safe, next_hop, push_route
 from sipxha.routing.rules import ForwardingRules
 from sipxha.services.cluster import Admission, Cluster, Refusal
-from sipxha.services.proxy import Proxy
+from sipxha.services.edge import Edge, FlowGone
+from sipxha.services.proxy import IDENTITY, OPENS_DIALOG, Proxy
 from sipxha.sip.grammar import split_list
+from sipxha.sip.hop import Flow
 from sipxha.sip.message import Request, Response
 from sipxha.sip.uri import Uri
 
@@ -41,6 +49,7 @@ class ForkProxy(Proxy):
         *,
         rules: ForwardingRules,
         authproxy: Uri,
+        edge: Edge,
         accept_strangers: bool,
         decline_ends_search: bool,
     ) -> None:
@@ -48,43 +57,132 @@ class ForkProxy(Proxy):
         @param rules: can be replaced while running.
 
         @param authproxy: where requests go that no rule applies to.
+
+        @param edge: knows the flows of this proxy.
         """
         super().__init__(reactor, cluster, address, port, names, tls_port)
         self.rules = rules
         self.decline_ends_search = decline_ends_search
+        self.edge = edge
         self._authproxy = authproxy
         self._accept_strangers = accept_strangers
 
-    def admit(self, request: Request, taken: list[Uri]) -> Admission | Refusal:
+    def admit(self, request: Request, taken: list[Uri], flow: Flow) -> Admission | Refusal:
         """
         Ask a stranger for credentials before anything is looked up, so that
-        scanners learn nothing.
+        scanners learn nothing; and see to it that the answer, and whatever
+        follows, finds the flow that the request came on or goes to.
 
         A REGISTER is the registrar's to challenge.  A request inside a dialog
         goes on without an identity: the authproxy knows by its own signature
         whether the dialog was let in.
         """
+        try:
+            way = self.edge.way(taken, flow, self._next_is_ours(request))
+        except (TokenForged, FlowGone) as error:
+            return Refusal(error.status)
+        admission = self._admission(request, taken, flow, way)
+        if isinstance(admission, Refusal):
+            return admission
+        if request.method == "REGISTER":
+            if way is None and (self.edge.needs_flow(request, flow) or self.edge.wants_outbound(request)):
+                return self._promise(request, flow, admission)
+        elif request.method in OPENS_DIALOG and not request.to.tag:
+            safe = request.request_uri.scheme == "sips"
+            if self.edge.needs_flow(request, flow):
+                self._record(request, self.edge.route(flow, safe=safe))
+            if isinstance(way, Flow):
+                self._record(request, self.edge.route(way, safe=safe))
+        return admission
+
+    def admit_ack(self, request: Request, taken: list[Uri], flow: Flow) -> Admission | None:
+        """
+        Leave that to the authproxy, which everything goes to but what has a
+        flow of ours to go to.
+        """
+        try:
+            way = self.edge.way(taken, flow, self._next_is_ours(request))
+        except (TokenForged, FlowGone):
+            return None
+        is_recorded = self._is_recorded(request, taken)
+        if way is not None and not is_recorded:
+            return None
+        return Admission(None, in_dialog=True, is_recorded=is_recorded, way=way)
+
+    def _admission(
+        self, request: Request, taken: list[Uri], flow: Flow, way: Flow | Uri | None
+    ) -> Admission | Refusal:
+        is_in_dialog = bool(request.to.tag)
+        if is_in_dialog and self._is_recorded(request, taken):
+            request.remove(IDENTITY)
+            self.strip(request)
+            return Admission(None, in_dialog=True, is_recorded=True, way=way)
         proven = self.proven(request)
         if proven is not None:
-            return proven
-        if request.method == "REGISTER" or request.to.tag:
+            return proven._replace(way=way) if isinstance(proven, Admission) else proven
+        if request.method == "REGISTER" or is_in_dialog:
+            if way is not None:
+                # A flow is open to those who have proved something.
+                return Refusal(403)
             return Admission(None, in_dialog=True)
-        if self._accept_strangers and self.rules.serves(request.request_uri):
+        owner = self.edge.owner(request, flow) if way is None else None
+        if owner is not None:
+            return Admission(owner)
+        if self._accept_strangers and way is None and self.rules.serves(request.request_uri):
             return Admission(None)
         return self.challenge(request)
 
-    def passes_ack(self, request: Request, taken: list[Uri]) -> bool:
+    def _is_recorded(self, request: Request, taken: list[Uri]) -> bool:
         """
-        Leave that to the authproxy, which everything goes to.
+        Whether a request belongs to a dialog that we have put ourselves into.
         """
-        return True
+        return route_state.is_admitted(self.cluster.secret, request, taken, route_state.EDGE_PARAMETER)
 
-    def address(self, request: Request, target: Uri, admission: Admission) -> Uri:
+    def _next_is_ours(self, request: Request) -> bool:
         """
-        Send to the server of the rules, else to the authproxy; the Route that a
+        Whether a request has a route, and that to one of our servers.
+        """
+        return request.has("route") and self.cluster.is_ours(request.routes[0].uri)
+
+    def _promise(self, request: Request, flow: Flow, admission: Admission) -> Admission:
+        """
+        Have requests for a phone that registers sent here, and to its flow
+        (RFC 3327 section 5.1, RFC 5626 section 5.1).
+        """
+        outbound = ";ob" if self.edge.wants_outbound(request) else ""
+        safe = request.to.uri.scheme == "sips"
+        request.prepend("path", f"<{self.edge.route(flow, safe=safe)}{outbound}>")
+        return admission._replace(registers_over=flow)
+
+    def _record(self, request: Request, route: str) -> None:
+        """
+        Stay in the dialog that a request opens.  What follows passes unasked,
+        for the route bears our signature.
+        """
+        tag = request.from_.tag or ""
+        state = route_state.sign(self.cluster.secret, request.call_id, tag, route_state.EDGE_PARAMETER)
+        request.prepend("record-route", f"<{route};{route_state.EDGE_PARAMETER}={state}>")
+
+    def address(self, request: Request, target: Uri, admission: Admission) -> Uri | Flow:
+        """
+        Send where a token leads or the route set of a dialog of ours; else to
+        the server of the rules, else to the authproxy.  The Route that a
         redirect put into its contact comes after that.
         """
-        if str(target) != request.uri:
+        if str(target) == request.uri:
+            if isinstance(admission.way, Flow):
+                adapt_to_strict_router(request)
+                return admission.way
+            if admission.way is not None:
+                if not admission.in_dialog:
+                    self.vouch(request, admission)
+                push_route(request, admission.way)
+                return admission.way
+            if admission.is_recorded:
+                hop = next_hop(request)
+                adapt_to_strict_router(request)
+                return hop
+        else:
             request.uri = str(target.bare())
             for name, value in _header_fields(target):
                 if name == "route":
@@ -93,23 +191,39 @@ class ForkProxy(Proxy):
         if not admission.in_dialog:
             self.vouch(request, admission)
         rule = None if request.has("route") else self.rules.route(request.request_uri, request)
+        if rule is not None and request.method == "SUBSCRIBE" and not request.to.tag:
+            self._stay_with_server(request)
         hop = as_safe(self._authproxy if rule is None else Uri.parse(rule), request.request_uri)
         push_route(request, hop)
         adapt_to_strict_router(request)
         return hop
 
+    def _stay_with_server(self, request: Request) -> None:
+        """
+        Be in the dialog of a subscription that a server of the rules will
+        notify: it listens to nobody but us (regevent: SUBSCRIBE and NOTIFY
+        inside it follow their route set, and pass without a challenge).  Over a
+        flow we are in it already.
+        """
+        if not self._is_recorded(request, [address.uri for address in request.record_routes]):
+            self._record(request, f"sip:{self.observer};lr")
+
     def admitted(self, request: Request, admission: Admission) -> None:
         """
         Log that a call was requested.
         """
-        if request.method == "INVITE" and not request.to.tag:
+        if request.method == "INVITE" and not request.to.tag and admission.way is None:
             self.log_event(observe.requested, request, caller_internal=admission.identity is not None)
 
-    def answering(self, request: Request, response: Response) -> None:
+    def answering(self, request: Request, response: Response, admission: Admission) -> None:
         """
-        Log that a call failed; a challenge is no failure.
+        Log that a call failed; a challenge is no failure, and of a call that
+        only passes on its way to a flow another proxy tells.  Remember who is
+        registered over which flow.
         """
-        if request.method != "INVITE" or request.to.tag:
+        if admission.registers_over is not None and 200 <= response.status < 300:
+            self.edge.registered(request, response, admission.registers_over)
+        if request.method != "INVITE" or request.to.tag or admission.way is not None:
             return
         if response.status >= 300 and response.status not in (401, 407):
             self.log_event(observe.failed, request, response)

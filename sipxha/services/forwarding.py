@@ -9,6 +9,7 @@ context chose.  Where requests may go, and who may send them, is its proxy's.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from twisted.logger import Logger
@@ -18,6 +19,7 @@ from zope.interface import implementer
 from sipxha.errors import SipxhaError
 from sipxha.net.endpoint import Branch, Endpoint, IBranchObserver
 from sipxha.routing import fork
+from sipxha.routing.flow_token import is_token
 from sipxha.services.cluster import Admission, Cluster
 from sipxha.sip.auth_fields import Challenge
 from sipxha.sip.grammar import MalformedField
@@ -44,14 +46,14 @@ class Forwarder(Protocol):
 
     decline_ends_search: bool
 
-    def address(self, request: Request, target: Uri, admission: Admission) -> Uri:
+    def address(self, request: Request, target: Uri, admission: Admission) -> Uri | Flow:
         """
         Rewrite the copy of a request that goes to C{target}.
 
-        @return: the URI of the next hop.
+        @return: the next hop: its URI, or a flow of ours.
         """
 
-    def answering(self, request: Request, response: Response) -> None:
+    def answering(self, request: Request, response: Response, admission: Admission) -> None:
         """
         Hear of a response to a request, before it is sent upstream.
         """
@@ -103,7 +105,10 @@ class Forwarding:
         self._admission = admission
         self._suffix = suffix
         self._context = fork.ResponseContext(
-            request.method, recurse=proxy.recurse, decline_ends_search=proxy.decline_ends_search
+            request.method,
+            # Who sent it to a flow looks for others, too.
+            recurse=proxy.recurse and admission.way is None,
+            decline_ends_search=proxy.decline_ends_search,
         )
         self._branches: list[_ForwardingBranch] = []
         self._timer: Any = None
@@ -166,6 +171,10 @@ class Forwarding:
         except SipxhaError as error:
             branch.unlocated(Failure(error))
             return
+        if isinstance(hop, Flow):
+            branch.located([hop], request, None)
+            return
+        branch.leads_to_flow = is_token(hop.user)
         # Silence of any other method may be a phone's, behind our server.
         is_prompt = request.method in ("INVITE", "REGISTER") and proxy.cluster.is_ours(hop)
         proxy.cluster.locate(hop).addCallbacks(
@@ -173,7 +182,11 @@ class Forwarding:
         ).addErrback(self._broken)
 
     def send(
-        self, branch: _ForwardingBranch, request: Request, hops: list[Hop], patience: float | None
+        self,
+        branch: _ForwardingBranch,
+        request: Request,
+        hops: Sequence[Hop | Flow],
+        patience: float | None,
     ) -> Branch:
         """
         Give a branch its client transaction.
@@ -197,6 +210,10 @@ class Forwarding:
             # P22: upstream would take it for a word about this proxy.
             self._answer(self.own_response(500))
             return
+        if response.status == 430 and self._admission.way is None and self._proxy.recurse:
+            # Only who looked the flow up can look for another one (RFC 5626 section 6).
+            self._answer(self.own_response(480))
+            return
         if effect.challenges:
             response = _with_challenges(response, effect.challenges)
         self._answer(response)
@@ -205,7 +222,7 @@ class Forwarding:
         if response.status == 408 and self.request.method != "INVITE":
             # RFC 4320 section 4.2: it would come too late for anybody.
             return
-        self._proxy.answering(self.request, response)
+        self._proxy.answering(self.request, response, self._admission)
         self._proxy.endpoint.respond(self._transaction, response)
 
     def _arm(self) -> None:
@@ -236,15 +253,16 @@ class _ForwardingBranch:
     A branch of a response context, joined to its client transaction.
     """
 
-    __slots__ = ("_branch", "_ended", "_forwarding", "_number")
+    __slots__ = ("_branch", "_ended", "_forwarding", "_number", "leads_to_flow")
 
     def __init__(self, forwarding: Forwarding, number: int) -> None:
         self._forwarding = forwarding
         self._number = number
         self._branch: Branch | None = None
         self._ended = False
+        self.leads_to_flow = False
 
-    def located(self, hops: list[Hop], request: Request, patience: float | None) -> None:
+    def located(self, hops: Sequence[Hop | Flow], request: Request, patience: float | None) -> None:
         """
         The next hop's addresses are known.
         """
@@ -257,7 +275,7 @@ class _ForwardingBranch:
         """
         failure.trap(SipxhaError)
         if not self._ended:
-            self._end(503)
+            self._end(430 if self.leads_to_flow else 503)
 
     def cancel(self) -> None:
         """
@@ -280,8 +298,11 @@ class _ForwardingBranch:
 
     def response_received(self, branch: Branch, response: Response) -> None:
         """
-        The far end, or the transaction for it, answered.
+        The far end, or the transaction for it, answered.  When the edge of a
+        flow cannot be reached, neither can the flow.
         """
+        if self.leads_to_flow and response.status == 503:
+            response = self._forwarding.own_response(430)
         self._forwarding.response_received(self._number, response)
 
     def hop_failed(self, branch: Branch, hop: Hop | Flow) -> None:

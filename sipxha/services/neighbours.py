@@ -79,6 +79,12 @@ class Neighbours(Service):
             answer = self._answers[address] = self._is_ours(address)
         return answer
 
+    def is_node(self, address: str) -> bool:
+        """
+        Whether an address is that of one of our nodes, and not just loopback.
+        """
+        return address in self._own or any(address in known for known in self._known.values())
+
     def startService(self) -> None:
         """
         Begin to ask for the peers.
@@ -95,7 +101,7 @@ class Neighbours(Service):
             self._look.stop()
 
     def _is_ours(self, address: str) -> bool:
-        if address in self._own or any(address in known for known in self._known.values()):
+        if self.is_node(address):
             return True
         try:
             parsed = ip_address(address)

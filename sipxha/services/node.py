@@ -45,6 +45,7 @@ from sipxha.registry.table import Registry
 from sipxha.services.call_log import CallLog
 from sipxha.services.cluster import Cluster
 from sipxha.services.console import Console
+from sipxha.services.edge import Edge
 from sipxha.services.neighbours import Neighbours
 from sipxha.services.overview import Overview
 from sipxha.services.proxies import (
@@ -113,6 +114,8 @@ class Node(Service):
 
         self._tls: list[Callable[[], None]] = []
         """The same for each user of the certificates."""
+
+        self._edge: Edge | None = None
 
         self._was_degraded = False
         """When it was last looked at."""
@@ -190,6 +193,10 @@ class Node(Service):
         if config.registrar is not None:
             # Stopped before what carries its last words.
             self._run(self._reg_events)
+        if self._edge is not None:
+            if self.overview.registry is not None:
+                self._edge.take_up(self.overview.registry.all_current(self._reactor.seconds()))
+            self._run(self._edge)
         self.overview.is_ready = True
         self._was_degraded = self.overview.is_degraded
         state = "ready degraded" if self._was_degraded else "ready"
@@ -387,6 +394,8 @@ class Node(Service):
             mint,
         )
         self._reg_events.endpoint = endpoint
+        if self._edge is not None:
+            self._edge.closed = user.flow_closed
         return endpoint
 
     def _purge(self) -> None:
@@ -405,13 +414,23 @@ class Node(Service):
             hop_failed=locator.failed,
             hop_answered=locator.answered,
             call_log=self.overview.call_log,
-            is_ours=lambda uri: uri.host.lower() in domains or locator.is_own(uri),
+            is_ours=lambda uri: (
+                uri.host.lower() in domains
+                or locator.is_own(uri)
+                or self._neighbours.is_node(uri.host.strip("[]"))
+            ),
             knows=self._neighbours.knows,
         )
         if config.proxy is not None:
-            fork_proxy = make_fork_proxy(self._reactor, config, config.proxy, cluster)
+            fork_proxy = make_fork_proxy(
+                self._reactor, config, config.proxy, cluster, _CHANCE.getrandbits(32)
+            )
             self._readers["forwarding rules"] = partial(read_forwarding_rules, fork_proxy, config.proxy)
-            yield self._proxy_endpoint("proxy", config.proxy, fork_proxy, locator)
+            endpoint = self._proxy_endpoint("proxy", config.proxy, fork_proxy, locator)
+            self._edge = fork_proxy.edge
+            self._edge.endpoint = endpoint
+            endpoint.watch(self._edge.flow_closed)
+            yield endpoint
         if config.authproxy is not None:
             auth_proxy = make_auth_proxy(self._reactor, config, config.authproxy, cluster)
             self._readers["authorization rules"] = partial(read_auth_rules, auth_proxy, config.authproxy)

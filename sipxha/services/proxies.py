@@ -12,22 +12,38 @@ from typing import Any
 
 from sipxha.config import model
 from sipxha.config.rules import load_auth_rules, load_forwarding_rules
+from sipxha.registry.domain import ServedDomain
 from sipxha.routing.route import OwnNames
 from sipxha.services.auth_proxy import AuthProxy
 from sipxha.services.cluster import Cluster
+from sipxha.services.edge import Edge
 from sipxha.services.fork_proxy import ForkProxy
 from sipxha.sip.uri import Uri
 
 
-def make_fork_proxy(reactor: Any, config: model.Config, own: model.Proxy, cluster: Cluster) -> ForkProxy:
+def make_fork_proxy(
+    reactor: Any, config: model.Config, own: model.Proxy, cluster: Cluster, life: int
+) -> ForkProxy:
     """
-    Make the forking proxy.
+    Make the forking proxy and its edge.
 
     @param own: Its element of the configuration.
+
+    @param life: A number that this process does not share with the one before.
 
     @raise RulesRefused: Its rules cannot be used.
     """
     domain, node = config.domain, config.node
+    edge = Edge(
+        reactor,
+        config.secret,
+        node.address,
+        node.name,
+        own.ports,
+        ServedDomain(domain.name, domain.aliases),
+        life,
+        authenticated=config.registrar is not None and config.registrar.authenticate,
+    )
     return ForkProxy(
         reactor,
         cluster,
@@ -37,6 +53,7 @@ def make_fork_proxy(reactor: Any, config: model.Config, own: model.Proxy, cluste
         own.ports.tls,
         rules=load_forwarding_rules(own.forwarding_rules),
         authproxy=Uri.parse(f"sip:ap.{node.name};lr"),
+        edge=edge,
         accept_strangers=own.strangers == "accept",
         decline_ends_search=own.decline_ends_search,
     )

@@ -36,6 +36,9 @@ IDENTITY = signed_identity.HEADER.lower()
 NOBODY = "anonymous@anonymous.invalid"
 """Whom our servers name to each other when a stranger was let in (RFC 3323)."""
 
+OPENS_DIALOG = frozenset({"INVITE", "SUBSCRIBE", "REFER"})
+"""Methods whose Record-Route becomes a route set."""
+
 MAX_FORWARDS = 70
 """For requests that come without (RFC 3261 section 16.6 step 3)."""
 
@@ -87,25 +90,27 @@ class Proxy:
 
     # What the two proxies differ in
 
-    def admit(self, request: Request, taken: list[Uri]) -> Admission | Refusal:
+    def admit(self, request: Request, taken: list[Uri], flow: Flow) -> Admission | Refusal:
         """
         Decide whether a request may pass.
 
         @param taken: the own routes that it carried; they are removed already.
+
+        @param flow: how it came.
         """
         raise NotImplementedError
 
-    def passes_ack(self, request: Request, taken: list[Uri]) -> bool:
+    def admit_ack(self, request: Request, taken: list[Uri], flow: Flow) -> Admission | None:
         """
         Decide whether the ACK of a 2xx may pass; nobody can be asked anything.
         """
         raise NotImplementedError
 
-    def address(self, request: Request, target: Uri, admission: Admission) -> Uri:
+    def address(self, request: Request, target: Uri, admission: Admission) -> Uri | Flow:
         """
         Rewrite the copy of a request that goes to C{target}.
 
-        @return: the URI of the next hop.
+        @return: the next hop: its URI, or a flow of ours.
         """
         raise NotImplementedError
 
@@ -114,7 +119,7 @@ class Proxy:
         Hear of a request that was let in, before it is sent anywhere.
         """
 
-    def answering(self, request: Request, response: Response) -> None:
+    def answering(self, request: Request, response: Response, admission: Admission) -> None:
         """
         Hear of a response to a request, before it is sent upstream.
         """
@@ -132,7 +137,7 @@ class Proxy:
             return
         forwarded = request.copy()
         taken = take_own_routes(forwarded, self._names)
-        admission = self.admit(forwarded, taken)
+        admission = self.admit(forwarded, taken, flow)
         if isinstance(admission, Refusal):
             self._refuse(transaction, request, admission)
             return
@@ -153,10 +158,14 @@ class Proxy:
         ack = request.copy()
         ack.remove(IDENTITY)
         self.strip(ack)
-        if not self.passes_ack(ack, take_own_routes(ack, self._names)):
+        admission = self.admit_ack(ack, take_own_routes(ack, self._names), flow)
+        if admission is None:
             return
         _count_down(ack)
-        hop = self.address(ack, ack.request_uri, Admission(None, in_dialog=True))
+        hop = self.address(ack, ack.request_uri, admission)
+        if isinstance(hop, Flow):
+            self.endpoint.send_ack(ack, [hop])
+            return
         located = self.cluster.locate(hop)
         located.addCallback(lambda hops: self.endpoint.send_ack(ack, hops))
         located.addErrback(

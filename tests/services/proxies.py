@@ -13,11 +13,14 @@ from sipxha.auth.digest import Authenticator, ha1, response
 from sipxha.auth.nonce import Nonces
 from sipxha.auth.users import Credential, Users
 from sipxha.cdr.event import CallStateEvent
+from sipxha.config.model import Ports
 from sipxha.errors import LocalError
+from sipxha.registry.domain import ServedDomain
 from sipxha.services.cluster import Cluster
+from sipxha.services.edge import Edge
 from sipxha.services.proxy import Proxy
 from sipxha.sip.auth_fields import Challenge
-from sipxha.sip.hop import Hop
+from sipxha.sip.hop import Flow, Hop
 from sipxha.sip.message import Request
 from sipxha.sip.uri import Uri
 from sipxha.transaction.vocabulary import ServerKey
@@ -102,6 +105,23 @@ class Surroundings:
             return fail(Unlocatable(uri.host))
         return succeed([Hop("udp", uri.host, uri.port or 5060)])
 
+    def edge(self, life: int = 1, address: str = "10.1.1.50", *, authenticated: bool = True) -> Edge:
+        """
+        @return: an edge on the endpoint of this cluster.
+        """
+        edge = Edge(
+            self.clock,
+            SECRET,
+            address,
+            f"sipx1.{DOMAIN}",
+            Ports(udp=5060, tcp=5060, tls=5061),
+            ServedDomain(DOMAIN),
+            life,
+            authenticated=authenticated,
+        )
+        edge.endpoint = self.endpoint  # type: ignore[assignment]
+        return edge
+
     def attach(self, proxy: Proxy) -> None:
         """
         Give C{proxy} its endpoint.
@@ -144,10 +164,10 @@ def a_request(
     )
 
 
-def receive(proxy: Proxy, request: Request) -> ServerKey:
+def receive(proxy: Proxy, request: Request, flow: Flow = FLOW) -> ServerKey:
     """
     Let C{request} arrive at C{proxy}.
     """
     key = ServerKey("z9hG4bKphone", "10.1.1.7", request.method)
-    proxy.request_received(key, request, FLOW)
+    proxy.request_received(key, request, flow)
     return key

@@ -12,7 +12,7 @@ from sipxha.routing.route import OwnNames
 from sipxha.routing.route_state import PARAMETER
 from sipxha.services.auth_proxy import AuthProxy
 from sipxha.services.proxy import IDENTITY, NOBODY
-from sipxha.sip.hop import Hop
+from sipxha.sip.hop import Flow, Hop
 from sipxha.sip.message import Request
 from tests.services.proxies import SECRET, Surroundings, a_request, receive
 from tests.support.fake_endpoint import FLOW, FakeBranch
@@ -111,6 +111,14 @@ class AuthProxyTests(SynchronousTestCase):
         """
         self.invite().answer(302, "<sip:other@10.1.1.10>")
         self.assertEqual((self.endpoint.statuses, len(self.endpoint.branches)), ([100, 302], 1))
+
+    def test_O06_an_edge_that_is_gone_is_a_flow_that_is_gone(self) -> None:
+        """
+        430, so that the forking proxy tries the phone's other flow; not 500.
+        """
+        route = self.around.edge(address="10.1.2.50").route(Flow("udp", "192.0.2.1", 5060, "", 0))
+        self.invite("sip:202@192.168.1.2", route=f"<{route}>").answer(503)
+        self.assertEqual(self.endpoint.statuses, [100, 430])
 
     def in_dialog(self, method: str) -> Request:
         """

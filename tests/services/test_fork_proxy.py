@@ -5,6 +5,7 @@ Tests for L{sipxha.services.fork_proxy}, and through it for L{sipxha.services.pr
 from __future__ import annotations
 
 import gc
+from urllib.parse import quote
 
 from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs
@@ -15,16 +16,18 @@ from sipxha.net.endpoint import IBranchObserver
 from sipxha.routing.loop import branch_suffix, loop_key
 from sipxha.routing.route import OwnNames
 from sipxha.routing.rules import ForwardingRules, Route
+from sipxha.services.cluster import Admission
 from sipxha.services.fork_proxy import ForkProxy
 from sipxha.services.forwarding import FIRST_ANSWER, Forwarding
 from sipxha.services.proxy import IDENTITY
-from sipxha.sip.hop import Hop
+from sipxha.sip.hop import Flow, Hop
 from sipxha.sip.message import Request
 from sipxha.sip.uri import Uri
 from sipxha.transaction.vocabulary import ServerKey
 from tests.services.proxies import DOMAIN, Surroundings, Unlocatable, a_request, receive
 from tests.support.fake_endpoint import FLOW, FakeBranch
 
+TCP = Flow("tcp", "10.1.1.7", 40000, "10.1.1.50", 5060, 3)
 RULES = ForwardingRules([Route(frozenset({(DOMAIN, None)}), (), f"sip:rr.{DOMAIN};lr")])
 AUTHPROXY = Uri.parse(f"sip:ap.{DOMAIN};lr")
 TARGET = f"sip:202@{DOMAIN}"
@@ -56,6 +59,7 @@ class ForkProxyTests(SynchronousTestCase):
             5061,
             rules=RULES,
             authproxy=AUTHPROXY,
+            edge=self.around.edge(),
             accept_strangers=accept_strangers,
             decline_ends_search=True,
         )
@@ -420,6 +424,216 @@ class ForkProxyTests(SynchronousTestCase):
         ((ack, hops),) = self.endpoint.acks
         self.assertEqual(hops, [Hop("udp", f"ap.{DOMAIN}", 5060)])
         self.assertEqual((ack.max_forwards, self.endpoint.responses), (69, []))
+
+    def recorded(self, branch: FakeBranch) -> list[str]:
+        """
+        @return: the Record-Route of a request that was sent.
+        """
+        return branch.request.values("record-route")
+
+    def test_O01_a_phone_over_tcp_registers_with_a_path_to_its_flow(self) -> None:
+        """
+        With C{ob} if it asks for outbound; a Path that it brings along stays.
+        """
+        contact = '<sip:201@10.1.1.7>;reg-id=1;+sip.instance="<urn:uuid:1>"'
+        for fields, outbound in (({"supported": "path"}, ""), ({"supported": "path, outbound"}, ";ob")):
+            request = a_request("REGISTER", f"sip:{DOMAIN}", path="<sip:their.net;lr>", **fields)
+            request.set("contact", contact)
+            receive(self.proxy, request, TCP)
+            token, theirs = self.endpoint.branches[-1].request.values("path")
+            self.assertEqual(token, f"<{self.proxy.edge.route(TCP)}{outbound}>")
+            self.assertEqual(theirs, "<sip:their.net;lr>")
+
+    def test_PA1_a_phone_over_plain_udp_registers_without(self) -> None:
+        """
+        It can be reached where it says.
+        """
+        receive(self.proxy, a_request("REGISTER", f"sip:{DOMAIN}"))
+        self.assertFalse(self.endpoint.branches[0].request.has("path"))
+
+    def test_O01_outbound_over_udp_has_a_path(self) -> None:
+        """
+        Whatever it looks like.
+        """
+        request = a_request("REGISTER", f"sip:{DOMAIN}", supported="outbound")
+        request.set("contact", '<sip:201@10.1.1.7>;reg-id=1;+sip.instance="<urn:uuid:1>"')
+        receive(self.proxy, request)
+        self.assertIn(";ob>", self.endpoint.branches[0].request.get("path") or "")
+
+    def test_O07_a_registration_is_bound_to_its_connection(self) -> None:
+        """
+        From the 200 on, and with it the identity of whoever calls over it.
+        """
+        closed: list[str] = []
+        self.proxy.edge.closed = closed.append
+        receive(self.proxy, a_request("REGISTER", f"sip:201@{DOMAIN}"), TCP)
+        self.endpoint.branches[0].answer(200, "<sip:201@10.1.1.7>;expires=60")
+        receive(self.proxy, a_request(), TCP)
+        self.assertEqual(self.endpoint.statuses, [200, 100])
+        self.assertEqual(self.around.log.events[0].caller_internal, True)
+        self.proxy.edge.flow_closed(TCP)
+        self.assertEqual(len(closed), 1)
+        receive(self.proxy, a_request(), TCP)
+        self.assertEqual(self.endpoint.statuses[-1], 407)
+
+    def signed(self, request: Request) -> Request:
+        """
+        @return: the request, as the authproxy sends it.
+        """
+        self.proxy.vouch(request, Admission(f"201@{DOMAIN}"))
+        request.prepend("via", "SIP/2.0/UDP 10.1.1.50:5080;branch=z9hG4bKap")
+        return request
+
+    def test_a_token_leads_to_its_flow(self) -> None:
+        """
+        Past the rules, without the identity, and in no log: that the call was
+        requested is said already.  The dialog will come this way again.
+        """
+        route = self.proxy.edge.route(TCP)
+        receive(self.proxy, self.signed(a_request(uri="sip:201@192.168.1.2", route=f"<{route}>")))
+        (branch,) = self.endpoint.branches
+        self.assertEqual((branch.hops, branch.request.uri), ([TCP], "sip:201@192.168.1.2"))
+        self.assertFalse(branch.request.has("route") or branch.request.has(IDENTITY))
+        (recorded,) = self.recorded(branch)
+        self.assertTrue(recorded.startswith(f"<{route};sipX-edge="), recorded)
+        branch.answer(486)
+        self.assertEqual((self.endpoint.statuses, self.around.log.types), ([100, 486], ""))
+
+    def test_what_a_phone_behind_a_flow_redirects_to_goes_up(self) -> None:
+        """
+        To the proxy that follows it, and tells.
+        """
+        receive(self.proxy, self.signed(a_request(route=f"<{self.proxy.edge.route(TCP)}>")))
+        self.endpoint.branches[0].answer(302, "<sip:x@far.net>")
+        self.assertEqual(self.endpoint.statuses, [100, 302])
+
+    def test_a_flow_is_not_open_to_strangers(self) -> None:
+        """
+        Not even with a tag.
+        """
+        route = f"<{self.proxy.edge.route(TCP)}>"
+        receive(self.proxy, a_request(route=route))
+        receive(self.proxy, a_request(to_tag="x", route=route))
+        self.assertEqual((self.endpoint.statuses, self.endpoint.branches), ([407, 403], []))
+        self.proxy = self.make(accept_strangers=True)
+        receive(self.proxy, a_request(route=route))
+        self.assertEqual(self.endpoint.statuses[-1], 407)
+
+    def test_O11_a_forged_token_is_403_and_a_dead_flow_430(self) -> None:
+        """
+        An ACK is just dropped.
+        """
+        route = self.proxy.edge.route(TCP)
+        for path in (route, route.replace("flow_", "flow_A")):
+            self.endpoint.gone.add(TCP)
+            receive(self.proxy, self.signed(a_request(route=f"<{path}>")))
+            self.proxy.ack_received(a_request("ACK", to_tag="x", route=f"<{path}>"), FLOW)
+        self.assertEqual((self.endpoint.statuses, self.endpoint.acks), ([430, 403], []))
+
+    def test_O12_a_token_of_another_node_goes_there(self) -> None:
+        """
+        With a signed identity, which that node asks for.
+        """
+        route = self.around.edge(address="10.1.2.50").route(TCP).replace("@10.1.2.50", "@10.1.1.50")
+        receive(self.proxy, self.signed(a_request(route=f"<{route}>")))
+        (branch,) = self.endpoint.branches
+        self.assertEqual(branch.hops, [Hop("udp", "10.1.2.50", 5060)])
+        self.assertTrue(branch.request.has(IDENTITY))
+        self.assertEqual(self.around.log.types, "")
+
+    def test_O06_a_flow_that_is_gone_looks_to_the_caller_like_a_phone_that_is_away(self) -> None:
+        """
+        480 and not 430, of which he makes nothing.
+        """
+        self.invite().answer(302, self.behind_a_flow())
+        self.endpoint.branches[1].answer(430)
+        self.assertEqual(self.endpoint.statuses, [100, 480])
+
+    def behind_a_flow(self) -> str:
+        """
+        @return: a contact with a Path to another node.
+        """
+        route = self.around.edge(address="10.1.2.50").route(TCP)
+        return f"<sip:202@192.168.1.2?Route={quote(f'<{route}>', safe='')}>"
+
+    def dialog(self) -> tuple[str, str]:
+        """
+        201 calls over TCP.
+
+        @return: the Record-Route that the call got, and its tag.
+        """
+        receive(self.proxy, a_request(proxy_authorization=self.around.credentials("INVITE", TARGET)), TCP)
+        (recorded,) = self.recorded(self.endpoint.branches.pop())
+        return recorded, "callee"
+
+    def test_P14_a_phone_over_tcp_that_calls_is_found_again(self) -> None:
+        """
+        By a BYE of the callee, which comes through the authproxy; the ACK of a
+        re-INVITE too.
+        """
+        recorded, tag = self.dialog()
+        self.assertTrue(recorded.startswith(f"<{self.proxy.edge.route(TCP)};sipX-edge="))
+        bye = a_request("BYE", "sip:201@10.1.1.7", "caller", route=recorded)
+        bye.set("from", f"<sip:202@{DOMAIN}>;tag={tag}")
+        receive(self.proxy, bye)
+        (branch,) = self.endpoint.branches
+        self.assertEqual((branch.hops, branch.request.uri), ([TCP], "sip:201@10.1.1.7"))
+        ack = a_request("ACK", "sip:201@10.1.1.7", "caller", route=recorded)
+        ack.set("from", f"<sip:202@{DOMAIN}>;tag={tag}")
+        self.proxy.ack_received(ack, FLOW)
+        self.assertEqual(self.endpoint.acks[0][1], [TCP])
+
+    def test_P14_what_the_phone_sends_follows_its_route_set(self) -> None:
+        """
+        To the authproxy that the call went through, on whichever node.
+        """
+        recorded, tag = self.dialog()
+        routes = f"{recorded}, <sip:10.1.2.50.{DOMAIN}:5080;lr;sipX-route=x>"
+        for flow in (TCP, TCP._replace(connection=9)):
+            self.endpoint.branches.clear()
+            receive(self.proxy, a_request("BYE", "sip:202@10.1.1.9", tag, route=routes), flow)
+            (branch,) = self.endpoint.branches
+            self.assertEqual(branch.hops, [Hop("udp", f"10.1.2.50.{DOMAIN}", 5080)])
+            self.assertEqual(len(branch.request.values("route")), 1)
+        self.proxy.ack_received(a_request("ACK", "sip:202@10.1.1.9", tag, route=routes), TCP)
+        self.assertEqual(self.endpoint.acks[0][1], [Hop("udp", f"10.1.2.50.{DOMAIN}", 5080)])
+
+    def test_a_subscription_to_the_registrar_goes_through_us(self) -> None:
+        """
+        Both ways, without a flow, and without a challenge: the registrar
+        listens to nobody but us.
+        """
+        request = a_request(
+            "SUBSCRIBE", proxy_authorization=self.around.credentials("SUBSCRIBE", TARGET), event="reg"
+        )
+        receive(self.proxy, request)
+        branch = self.endpoint.branches.pop()
+        (recorded,) = self.recorded(branch)
+        self.assertTrue(recorded.startswith("<sip:10.1.1.50:5060;lr;sipX-edge="), recorded)
+        notify = a_request("NOTIFY", "sip:201@10.1.1.7", "caller", route=recorded)
+        notify.set("from", f"<{TARGET}>;tag=registrar")
+        receive(self.proxy, notify)
+        again = a_request("SUBSCRIBE", f"sip:rr.{DOMAIN}:5070", "registrar", route=recorded)
+        receive(self.proxy, again)
+        self.assertEqual(
+            [branch.hops for branch in self.endpoint.branches],
+            [[Hop("udp", "10.1.1.7", 5060)], [Hop("udp", f"rr.{DOMAIN}", 5070)]],
+        )
+        stranger = a_request("SUBSCRIBE", f"sip:rr.{DOMAIN}:5070", "registrar", route=recorded)
+        stranger.set("call-id", "another")
+        receive(self.proxy, stranger)
+        self.assertEqual(self.endpoint.branches[-1].request.values("route"), [f"<sip:ap.{DOMAIN};lr>"])
+
+    def test_a_subscription_over_a_flow_is_recorded_once(self) -> None:
+        """
+        The route of its flow serves both.
+        """
+        request = a_request(
+            "SUBSCRIBE", proxy_authorization=self.around.credentials("SUBSCRIBE", TARGET), event="reg"
+        )
+        receive(self.proxy, request, TCP)
+        (recorded,) = self.recorded(self.endpoint.branches[0])
+        self.assertTrue(recorded.startswith(f"<{self.proxy.edge.route(TCP)};"))
 
     def test_in_dialog_requests_are_left_to_the_authproxy(self) -> None:
         """

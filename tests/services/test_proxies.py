@@ -48,7 +48,7 @@ class MakeTests(SynchronousTestCase):
         """
         By the UDP port, or TCP where there is none.
         """
-        fork_proxy = make_fork_proxy(Clock(), self.config, self.proxy, NOBODY)
+        fork_proxy = make_fork_proxy(Clock(), self.config, self.proxy, NOBODY, 1)
         self.assertEqual(fork_proxy.observer, "2001:db8::1:5060")
         own = replace(self.authproxy, ports=replace(self.authproxy.ports, udp=None, tcp=5081))
         auth_proxy = make_auth_proxy(Clock(), self.config, own, NOBODY)
@@ -58,7 +58,7 @@ class MakeTests(SynchronousTestCase):
         """
         In a Via and in a Route.
         """
-        fork_proxy = make_fork_proxy(Clock(), self.config, self.proxy, NOBODY)
+        fork_proxy = make_fork_proxy(Clock(), self.config, self.proxy, NOBODY, 1)
         auth_proxy = make_auth_proxy(Clock(), self.config, self.authproxy, NOBODY)
         for proxy, uri in (
             (fork_proxy, "sips:example.com:5061"),
@@ -73,7 +73,7 @@ class MakeTests(SynchronousTestCase):
         """
         And nothing is made with them.
         """
-        fork_proxy = make_fork_proxy(Clock(), self.config, self.proxy, NOBODY)
+        fork_proxy = make_fork_proxy(Clock(), self.config, self.proxy, NOBODY, 1)
         auth_proxy = make_auth_proxy(Clock(), self.config, self.authproxy, NOBODY)
         before = fork_proxy.rules, auth_proxy.rules
         read_forwarding_rules(fork_proxy, self.proxy)

@@ -62,6 +62,10 @@ class FakeEndpoint:
         self.responses: list[tuple[ServerKey, Response]] = []
         self.branches: list[FakeBranch] = []
         self.acks: list[tuple[Request, list[Hop | Flow]]] = []
+        self.gone: set[Flow] = set()
+        """The flows on which nothing can be sent any more."""
+
+        self.pinged: list[Flow] = []
         self._tags = itertools.count(1)
 
     def respond(self, transaction: ServerKey, response: Response) -> None:
@@ -97,6 +101,18 @@ class FakeEndpoint:
         Remember the ACK.
         """
         self.acks.append((request, list(hops)))
+
+    def is_alive(self, flow: Flow) -> bool:
+        """
+        Whatever the test did not take away.
+        """
+        return all(flow.connection != gone.connection for gone in self.gone)
+
+    def ping(self, flow: Flow) -> None:
+        """
+        Remember it.
+        """
+        self.pinged.append(flow)
 
     @property
     def statuses(self) -> list[int]:

@@ -190,9 +190,12 @@ class Phone(MultiService):
         port: int,
         directory: Directory,
         transport: str = "udp",
+        believes: str = "",
     ) -> None:
         """
         @param address: where the phone listens, for UDP and TCP.
+
+        @param believes: what it takes for its own address, behind a NAT.
         """
         super().__init__()
         self._reactor = reactor
@@ -201,14 +204,21 @@ class Phone(MultiService):
         self.domain = domain
         self.aor = f"sip:{user}@{domain}"
         self.transport = transport
-        self.contact = f"sip:{user}@{address}:{port};transport={transport}"
+        believes = believes or address
+        self.contact = f"sip:{user}@{believes}:{port};transport={transport}"
         self._directory = directory
-        self.endpoint = Endpoint(reactor, user, Ports(udp=port, tcp=port), address, address, self, mint)
+        self.endpoint = Endpoint(reactor, user, Ports(udp=port, tcp=port), address, believes, self, mint)
         self.endpoint.setServiceParent(self)
         self._register_id = ids.call_id(mint, address)
         self._register_cseq = itertools.count(1)
         self._nonce_count = itertools.count(1)
         self.calls: dict[str, Call] = {}
+        self.comes_back = False
+        """Whether it registers again, wherever DNS sends it, when its connection is lost."""
+
+        self._coming_back = False
+        self._next_try: IDelayedCall | None = None
+        self.endpoint.watch(self._connection_lost)
         self.answers: Callable[[Request], int | None] = lambda request: 200
         """The status to answer an INVITE with; L{None} rings for ever."""
 
@@ -226,8 +236,25 @@ class Phone(MultiService):
         """
         while self._unacknowledged:
             self._unacknowledged.popitem()[1].cancel()
+        if self._next_try is not None and self._next_try.active():
+            self._next_try.cancel()
         stopped: Deferred[None] = super().stopService()
         return stopped
+
+    def _connection_lost(self, flow: Flow) -> None:
+        if self.comes_back and not self._coming_back:
+            self._coming_back = True
+            self._come_back()
+
+    def _come_back(self) -> None:
+        if self.running:
+            self.register().addBoth(self._came_back)
+
+    def _came_back(self, answer: Any) -> None:
+        if isinstance(answer, Response) and answer.status == 200:
+            self._coming_back = False
+        elif self.running:
+            self._next_try = self._reactor.callLater(PATIENCE, self._come_back)
 
     # Outgoing
 

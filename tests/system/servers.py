@@ -378,11 +378,15 @@ class PairTestCase(TestCase):
         """
         return Locator(reactor, resolver_for(reactor, Dns(server=self.pair.dns)), random.random)
 
-    def phone(self, transport: str = "udp", user: str = "", password: str = PASSWORD) -> Phone:
+    def phone(
+        self, transport: str = "udp", user: str = "", password: str = PASSWORD, believes: str = ""
+    ) -> Phone:
         """
         A phone at an address of its own.
 
         @param user: one that nobody has used yet, unless given.
+
+        @param believes: what it takes for its own address, behind a NAT.
         """
         phone = Phone(
             reactor,
@@ -393,6 +397,7 @@ class PairTestCase(TestCase):
             5060,
             self.directory(),
             transport,
+            believes,
         )
         phone.startService()
         self.addCleanup(maybeDeferred, phone.stopService)

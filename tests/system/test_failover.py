@@ -81,7 +81,8 @@ class Traffic:
             return
         self.byes[response.status] += 1
         # 481: a BYE had come through, and only its answer died with the node.
-        if response.status not in (200, 481):
+        # 480: the connection to the other phone did, and with it the only way there.
+        if response.status not in (200, 480, 481):
             self.unended.append(call)
 
 
@@ -115,6 +116,8 @@ class FailoverTests(PairTestCase):
         Kill a node while calls are made and phones register.
         """
         phones = await self.phones()
+        for phone in phones:
+            phone.comes_back = True
         traffic = Traffic(phones)
         self.addCleanup(traffic.stop)
         await until(lambda: len(traffic.answered) > 5, "no calls are set up")
