@@ -30,6 +30,8 @@ STATUS_COLUMNS = (
     "started",
     "users",
     "registrations",
+    "changes",
+    "refusals",
     "update_number",
     "peers",
     "peers_reachable",

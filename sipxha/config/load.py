@@ -250,6 +250,7 @@ class _Reading:
             default_expires=usual,
             max_expires=most,
             max_contacts=int(_text(element, "max-contacts", "10")),
+            expire_unlisted=_text(element, "unlisted", "keep") == "expire",
             authenticate=_text(element, "authenticate", "true") == "true",
             digest=tuple(_text(element, "digest", "SHA-256 MD5").split()),
             replication=self._replication(element, node, tls),

@@ -187,6 +187,9 @@ class Registrar:
     default_expires: int
     max_expires: int
     max_contacts: int
+    expire_unlisted: bool
+    """Whether a REGISTER ends the contacts of its Call-ID that it does not list."""
+
     authenticate: bool
     digest: tuple[str, ...]
     """Algorithms in the order in which they are offered."""

@@ -225,9 +225,11 @@ class Rows:
         else:
             identities.append(identity)
 
-    def _put(self, row: Binding) -> None:
+    def _put(self, row: Binding) -> Binding | None:
         """
         Make C{row} the row of its key, in every index.
+
+        @return: The one that it was before.
         """
         identity = row.identity
         held = self._aors.get(identity)
@@ -256,6 +258,7 @@ class Rows:
         heard = self.watched.get(identity)
         if heard is not None:
             heard(identity)
+        return before
 
     def _drop(self, row: Binding) -> None:
         """

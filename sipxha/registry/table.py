@@ -32,6 +32,9 @@ class Registered(NamedTuple):
     bindings: list[Binding]
     """All that is current now."""
 
+    before: list[Binding | None]
+    """What each of the rows was before."""
+
 
 class Registry(Rows):
     """
@@ -40,15 +43,20 @@ class Registry(Rows):
     @ivar name: This node: the primary of the rows that it mints.
     """
 
-    def __init__(self, name: str, max_expires: int, max_contacts: int = 10) -> None:
+    def __init__(
+        self, name: str, max_expires: int, max_contacts: int = 10, *, expire_unlisted: bool = False
+    ) -> None:
         """
         @param max_expires: The longest registration that any node grants; a
             row is forgotten twice that long after its end.
         @param max_contacts: How many current bindings an AOR may have.
+        @param expire_unlisted: Whether a REGISTER ends what it does not list
+            of its Call-ID (SyncDesign 4.2).
         """
         super().__init__(max_expires)
         self.name = name
         self._max_contacts = max_contacts
+        self._expire_unlisted = expire_unlisted
         self._update_number = 0
 
     # -- REGISTER --------------------------------------------------------
@@ -63,7 +71,7 @@ class Registry(Rows):
         """
         identity = registration.identity
         if registration.is_query or self._is_repeated(registration, now):
-            return Registered([], self.current(identity, now))
+            return Registered([], self.current(identity, now), [])
         live = self._live(identity, now)
         number = self._update_number + 1
         if registration.remove_all:
@@ -73,9 +81,8 @@ class Registry(Rows):
             rows = self._bound(registration, live, number, now)
             self._check_room(rows, live, now)
         self._update_number = number
-        for row in rows:
-            self._put(row)
-        return Registered(rows, self.current(identity, now))
+        before = [self._put(row) for row in rows]
+        return Registered(rows, self.current(identity, now), before)
 
     def _is_repeated(self, registration: Registration, now: float) -> bool:
         """
@@ -123,7 +130,12 @@ class Registry(Rows):
             rows[row.key] = row
         for row in live:
             key = row.key
-            if key not in rows:
+            if key in rows:
+                continue
+            # A flow ends by itself, or by another one of its number.
+            if self._expire_unlisted and row.callid == registration.callid and not row.reg_id:
+                rows[key] = self._ended_by(registration, row, number, now)
+            else:
                 for offer in registration.contacts:
                     if _replaces(offer, row):
                         rows[key] = self._ended_by(registration, row, number, now)

@@ -3,6 +3,7 @@ One Twisted service for each of a node's jobs.
 
     node          builds all others from the configuration, starts and stops them
     start_check   what a start would fail on, found without starting
+    change_log    a line and a count for each registration that changes
     registrar     REGISTER into the registry; other requests to
     redirect      where an address-of-record can be reached, and
     reg_event     who watches registrations, to be told of changes

@@ -43,6 +43,7 @@ from sipxha.registry.gruu import Gruus
 from sipxha.registry.register import Terms
 from sipxha.registry.table import Registry
 from sipxha.services.call_log import CallLog
+from sipxha.services.change_log import ChangeLog
 from sipxha.services.cluster import Cluster
 from sipxha.services.console import Console
 from sipxha.services.edge import Edge
@@ -301,7 +302,9 @@ class Node(Service):
         @raise StoreUnusable: It cannot be.
         """
         node = self._config.node
-        self._registry = self.overview.registry = Registry(node.name, config.max_expires, config.max_contacts)
+        self._registry = self.overview.registry = Registry(
+            node.name, config.max_expires, config.max_contacts, expire_unlisted=config.expire_unlisted
+        )
         self._store = self.overview.store = RegistrationStore(node.data / "registry.sqlite", self._reactor)
         self._registry.load(self._store.open())
         self._closers.append(self._store.close)
@@ -364,6 +367,7 @@ class Node(Service):
             config.max_expires,
             Gruus(self._config.secret, domain.name),
         )
+        self.overview.change_log = ChangeLog(self._config.log.level)
         user = RegistrarUser(
             self._reactor,
             terms,
@@ -374,6 +378,7 @@ class Node(Service):
             allowed=self._neighbours.knows,
             updated=updated,
             mint=mint,
+            change_log=self.overview.change_log,
         )
         for what, path, read in (
             ("mapping rules", config.mapping_rules, read_mapping_rules),

@@ -17,6 +17,7 @@ from sipxha.net.endpoint import Endpoint
 from sipxha.registry.binding import Binding
 from sipxha.registry.table import Registry
 from sipxha.services.call_log import CallLog
+from sipxha.services.change_log import ChangeLog
 from sipxha.services.replication import Replication
 from sipxha.services.user_files import UserFiles
 from sipxha.store.registrations import RegistrationStore
@@ -43,6 +44,7 @@ class Overview:
     replication: Replication | None = None
     call_log: CallLog | None = None
     endpoints: Sequence[Endpoint] = ()
+    change_log: ChangeLog | None = None
 
     @property
     def is_degraded(self) -> bool:
@@ -66,6 +68,8 @@ class Overview:
             "started": _time(self.started),
             "users": 0 if self.users is None else len(self.users.users),
             "registrations": 0 if registry is None else sum(1 for _ in registry.all_current(self.now())),
+            "changes": {} if self.change_log is None else dict(self.change_log.changes),
+            "refusals": {} if self.change_log is None else dict(sorted(self.change_log.refusals.items())),
             "update_number": None if registry is None else registry.update_number,
             "peers": len(states),
             "peers_reachable": sum(1 for state in states.values() if state is State.REACHABLE),

@@ -34,6 +34,7 @@ from sipxha.registry.register import (
     supports,
 )
 from sipxha.registry.table import Registered, Registry
+from sipxha.services.change_log import ChangeLog
 from sipxha.services.redirect import Redirect, bracketed
 from sipxha.services.reg_event import ALLOW_EVENTS, RegEvents, package
 from sipxha.sip import ids
@@ -88,6 +89,7 @@ class RegistrarUser:
         allowed: Callable[[str], bool],
         updated: Callable[[], None],
         mint: Callable[[], str],
+        change_log: ChangeLog | None = None,
     ) -> None:
         """
         @param authenticator: Its users are the users of the domain, whether
@@ -96,6 +98,7 @@ class RegistrarUser:
             requests are served, and the Vias that were stamped there
             believed, from nowhere else.
         @param updated: Called when there is something new to replicate.
+        @param change_log: Shared with others who change registrations.
         """
         self._reactor = reactor
         self._terms = terms
@@ -106,6 +109,7 @@ class RegistrarUser:
         self._allowed = allowed
         self._updated = updated
         self._mint = mint
+        self._change_log = ChangeLog() if change_log is None else change_log
         self.redirect = Redirect(terms.domain, terms.gruus, registry, lambda: authenticator.users)
 
     # -- ITransactionUser --------------------------------------------------
@@ -156,8 +160,10 @@ class RegistrarUser:
 
         @param token: The user part of the Path URI that named it.
         """
-        rows = self._registry.end_flow(token, self._reactor.seconds())
+        now = self._reactor.seconds()
+        rows = self._registry.end_flow(token, now)
         if rows:
+            self._change_log.changed(rows, "flow closed", now)
             committed = self._store.commit(rows)
             # What could not be written is written later, and replicated now.
             committed.addErrback(lambda failure: failure.trap(NotYetWritten) and None)
@@ -178,6 +184,7 @@ class RegistrarUser:
         if registration.is_query:
             self._confirm(transaction, request, registration, registered.bindings, now)
             return
+        self._change_log.registered(registered.rows, registered.before, now)
         # Without rows it is a repetition, whose rows may still be on their way.
         committed = self._store.commit(registered.rows)
         committed.addCallbacks(
@@ -290,6 +297,8 @@ class RegistrarUser:
         reason: str | None,
         fields: Sequence[Field],
     ) -> None:
+        if request.method == "REGISTER":
+            self._change_log.refusals[status] += 1
         if status != 401:
             self._log.info(
                 "{method} for {to} from {address} refused: {status} {reason}",

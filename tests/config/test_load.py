@@ -134,8 +134,18 @@ class AcceptedTests(LoadCase):
         """
         self.assertEqual(
             self.load_with('<registrar tcp="5070"/>').registrar,
-            model.Registrar(model.Ports(None, 5070), 60, 3600, 7200, 10, True, ("SHA-256", "MD5"), None),
+            model.Registrar(
+                model.Ports(None, 5070), 60, 3600, 7200, 10, False, True, ("SHA-256", "MD5"), None
+            ),
         )
+
+    def test_contacts_that_are_not_listed_can_be_ended(self) -> None:
+        """
+        They are kept by default.
+        """
+        config = self.load_with('<registrar tcp="5070" unlisted="expire"/>')
+        assert config.registrar is not None
+        self.assertTrue(config.registrar.expire_unlisted)
 
     def limits_with(self, field: str, number: int) -> model.Limits:
         """

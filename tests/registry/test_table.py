@@ -4,6 +4,8 @@ Tests for L{sipxha.registry.table}: the registrar's rules, and replication's.
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -18,7 +20,7 @@ AOR = "201@example.com"
 MAX = 7200
 
 
-def a_registry(name: str = "sipx1.example.com", **settings: int) -> Registry:
+def a_registry(name: str = "sipx1.example.com", **settings: Any) -> Registry:
     """
     An empty one.
     """
@@ -152,9 +154,9 @@ class RegisterTests(RegistryCase):
         """
         self.register(A)
         self.register(A, cseq=2, expires=0)
-        self.assertEqual(self.register(A, cseq=2, expires=0), Registered([], []))
+        self.assertEqual(self.register(A, cseq=2, expires=0), Registered([], [], []))
         self.register(cseq=3, remove_all=True)
-        self.assertEqual(self.register(cseq=3, remove_all=True), Registered([], []))
+        self.assertEqual(self.register(cseq=3, remove_all=True), Registered([], [], []))
 
     def test_R25_an_ended_binding_remembers_its_cseq(self) -> None:
         """
@@ -271,6 +273,38 @@ class RegisterTests(RegistryCase):
             self.registry.register(a_registration(offer, cseq=cseq), NOW)
         current = {(row.contact, row.reg_id) for row in self.registry.current(AOR, NOW)}
         self.assertEqual(current, {(A, 2), (B, 1)})
+
+
+class UnlistedTests(RegistryCase):
+    """
+    C{unlisted="expire"}, and its default.
+    """
+
+    def test_what_a_register_does_not_list_is_left_alone(self) -> None:
+        """
+        RFC 3261 section 10.3.
+        """
+        self.register(A, B)
+        self.register(C, cseq=2)
+        self.assertEqual(self.current(), [A, B, C])
+
+    def test_what_it_does_not_list_of_its_call_id_can_be_ended(self) -> None:
+        """
+        SyncDesign 4.2; not what others registered, and no flow (RFC 5626).
+        """
+        self.registry = Registry("sipx1.example.com", MAX, expire_unlisted=True)
+        flow = an_offer("<sip:flow@10.1.1.7>", instance_id="<urn:uuid:1>", reg_id=1)
+        self.registry.register(a_registration(flow, cseq=1), NOW)
+        self.register(A, B, cseq=2)
+        self.register("<sip:other@10.1.1.7>", callid="other")
+        registered = self.register(B, C, cseq=3)
+        self.assertEqual(self.current(), [B, C, "<sip:flow@10.1.1.7>", "<sip:other@10.1.1.7>"])
+        self.assertEqual({row.cseq for row in registered.rows}, {3})
+        self.assertEqual({row.update_number for row in registered.rows}, {4})
+        again = self.register(B, C, cseq=3)
+        self.assertEqual(again.rows, [])
+        self.register(C, cseq=4, expires=0)
+        self.assertEqual(self.current(), ["<sip:flow@10.1.1.7>", "<sip:other@10.1.1.7>"])
 
 
 class FlowTests(RegistryCase):

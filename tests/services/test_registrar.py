@@ -23,6 +23,7 @@ from sipxha.registry.domain import ServedDomain
 from sipxha.registry.gruu import Gruus
 from sipxha.registry.register import Terms
 from sipxha.registry.table import Registry
+from sipxha.services.change_log import ChangeLog
 from sipxha.services.registrar import FLOW_TIMER, RegistrarUser
 from sipxha.sip.auth_fields import Challenge, Credentials
 from sipxha.sip.hop import Flow
@@ -99,6 +100,7 @@ class RegistrarCase(SynchronousTestCase):
         nonces = Nonces(b"a secret of the cluster", "sipx1")
         self.authenticator = Authenticator("example.com", ("SHA-256", "MD5"), users, nonces, mint)
         self.updates = 0
+        self.log = ChangeLog()
         self.registrar = RegistrarUser(
             self.clock,
             Terms(
@@ -115,6 +117,7 @@ class RegistrarCase(SynchronousTestCase):
             allowed=lambda address: address in ("127.0.0.1", "10.1.1.50"),
             updated=self.update,
             mint=mint,
+            change_log=self.log,
         )
         self.answers = Answers()
         self.registrar.endpoint = cast(Any, self.answers)
@@ -398,6 +401,43 @@ class RegisterTests(RegistrarCase):
         answer = self.register(CONTACT, ("Path", "<sip:p1;lr>"), ("Path", "<sip:p2;lr>"))
         self.assertEqual(answer.rows("path"), ["<sip:p1;lr>", "<sip:p2;lr>"])
         self.assertEqual(self.disk.rows[0].path, "<sip:p1;lr>,<sip:p2;lr>")
+
+    def test_PA2_PA4_the_path_of_the_last_register_counts(self) -> None:
+        """
+        With or without Supported: path.
+        """
+        for supported in ((), (("Supported", "path"),)):
+            for path in ("<sip:p1;lr>", "<sip:p2;lr>"):
+                self.register(CONTACT, ("Path", path), *supported)
+                (row,) = self.registry.current("201@example.com", NOW)
+                self.assertEqual(row.path, path)
+        self.register(CONTACT)
+        self.assertEqual(self.registry.current("201@example.com", NOW)[0].path, "")
+
+    def test_R19_requests_are_done_in_the_order_in_which_they_come(self) -> None:
+        """
+        Though the disk has not written the first yet.
+        """
+        self.disk.result = Deferred()
+        for cseq, seconds in ((1, "600"), (2, "0"), (3, "700")):
+            request = self.request(CONTACT, ("Expires", seconds), self.proof(), cseq=cseq)
+            self.registrar.request_received(KEY, request, FLOW)
+        self.assertEqual(self.answers.sent, [])
+        self.disk.result.callback(None)
+        listed = [[row.rpartition("=")[2] for row in answer.rows("contact")] for answer in self.answers.sent]
+        self.assertEqual(listed, [["600"], [], ["700"]])
+
+    def test_what_changes_is_counted(self) -> None:
+        """
+        And what is refused.
+        """
+        self.register(CONTACT)
+        self.register(CONTACT)
+        self.register(CONTACT, ("Expires", "0"))
+        self.register(CONTACT, ("Expires", "1"))
+        counts = {cause: count for cause, count in self.log.changes.items() if count}
+        self.assertEqual(counts, {"registered": 1, "refreshed": 1, "removed": 1})
+        self.assertEqual(self.log.refusals, {423: 1})
 
 
 class CommitTests(RegistrarCase):

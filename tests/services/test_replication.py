@@ -44,6 +44,7 @@ class _Server:
             default_expires=3600,
             max_expires=7200,
             max_contacts=10,
+            expire_unlisted=False,
             authenticate=False,
             digest=("MD5",),
             replication=model.Replication(PORT, 20.0, (peer,)),
