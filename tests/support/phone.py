@@ -226,6 +226,9 @@ class Phone(MultiService):
         self.rung: list[Request] = []
         """Every INVITE that came in."""
 
+        self.notified: list[Request] = []
+        """Every NOTIFY that came in."""
+
         self._ringing: dict[ServerKey, Request] = {}
         self._unacknowledged: dict[str, IDelayedCall] = {}
         """When each answer is repeated, by Call-ID."""
@@ -318,6 +321,35 @@ class Phone(MultiService):
         Whether an INVITE waits for an answer here.
         """
         return bool(self._ringing)
+
+    async def watch(self, target: str, through: str | None = None) -> Call:
+        """
+        SUBSCRIBE to registrations; what comes of it is in L{notified}.
+
+        @raise CallFailed: it was refused.
+        """
+        local = f"<{self.aor}>;tag={ids.tag(mint)}"
+        call_id = ids.call_id(mint, self.domain)
+        request = Request(
+            "SUBSCRIBE",
+            target,
+            [
+                ("max-forwards", "70"),
+                ("from", local),
+                ("to", f"<{target}>"),
+                ("call-id", call_id),
+                ("cseq", "0 SUBSCRIBE"),
+                ("contact", f"<{self.contact}>"),
+                ("event", "reg"),
+                ("expires", "600"),
+            ],
+        )
+        response = await self.send(request, self._server(through), itertools.count(1))
+        if response.status >= 300:
+            raise CallFailed(response)
+        routes = response.values("record-route")[::-1]
+        remote_target = str(response.contacts[0].uri)
+        return Call(self, call_id, local, response.get("to") or "", remote_target, routes)
 
     async def _call(
         self, target: str, ringing: Callable[[Response], None] | None, through: str | None
@@ -441,7 +473,9 @@ class Phone(MultiService):
             self._invited(transaction, request)
             return
         status = 200
-        if request.method == "BYE":
+        if request.method == "NOTIFY":
+            self.notified.append(request)
+        elif request.method == "BYE":
             self._acknowledged(request.call_id)
             call = self.calls.pop(request.call_id, None)
             if call is None:
