@@ -1,12 +1,24 @@
 """
-What an authenticated REGISTER costs, without sockets.
+What an authenticated REGISTER costs.
 
-C{registry} is L{Registry.register} alone, C{registrar} the whole transaction
-user: digest, registry, store, 200.  Both refresh one binding at a time among
-1,000 and among 100,000.  The store's thread is on the same cores, and what it
-uses is in the figures of the process (C{cpu}).
+Without sockets: C{registry} is L{Registry.register} alone, C{registrar} the
+whole transaction user: digest, registry, store, 200.  Both refresh one binding
+at a time among 1,000 and among 100,000.  The store's thread is on the same
+cores, and what it uses is in the figures of the process (C{cpu}).
 
-    python bench/bench_register.py
+With sockets: a real node under Debian's sipp, 10,000 users who register and
+refresh (401 and 200) at fixed rates, straight at the registrar and through the
+forking proxy, and Debian's kamailio (one UDP worker, in memory) in turn with
+it.  The figures are CPU seconds, of all threads, for so many pairs of requests.
+Without these programs it says so, and shows what it can.
+
+Then what the store adds: a node that starts with 100,000 bindings, its memory,
+and how long a commit takes.
+
+    python -m bench.bench_register [inside] [node] [store] [profile FILE]
+
+All but the profile without an argument; the profile is that of the reactor's
+thread of a node that takes 10,000 refreshes.
 """
 
 from __future__ import annotations
@@ -14,6 +26,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any, cast
@@ -22,7 +35,16 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThread
 
+from bench.bench_sync import ROWS, fill
+from bench.calibration import calibrate
+from bench.kamailio import PORT, Kamailio
+from bench.load import cpu_seconds, percentile, resident_bytes
+from bench.load import users as user_names
+from bench.single_node import NAME, Node
+from bench.sipp import Phones
 from sipxha.auth.digest import Authenticator, ha1, response
 from sipxha.auth.nonce import Nonces
 from sipxha.auth.users import Credential, Users
@@ -37,8 +59,12 @@ from sipxha.sip.message import Request, Response
 from sipxha.sip.parser import parse_message
 from sipxha.sip.uri import Uri
 from sipxha.store.registrations import RegistrationStore
+from tests.support.pair import free_network
 
 SAMPLE = 5_000
+PHONES = 10_000
+RATES = (1_000, 2_000)
+ROUNDS = 2
 FLOW = Flow("udp", "127.0.0.1", 5060, "127.0.0.1", 5070)
 NONCES = count(1)
 
@@ -192,17 +218,185 @@ async def registrar(size: int, folder: str) -> None:
     await again.close()
 
 
-async def main() -> None:
+class Subject:
     """
-    Everything at both sizes.
+    A registrar under load.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        for size in (1_000, 100_000):
-            registry_alone(size)
-            await registrar(size, folder)
+
+    def __init__(self, name: str, address: str, port: int, pids: Callable[[], list[int]], phones: Phones):
+        self.name = name
+        self.used: list[float] = []
+        """CPU seconds of each refresh at the last of the rates."""
+
+        self._address = address
+        self._port = port
+        self._pids = pids
+        self.phones = phones
+
+    def once(self, what: str, rate: int) -> float:
+        """
+        Let everybody register, and say what it cost.
+
+        @return: CPU seconds.
+        """
+        before = cpu_seconds(*self._pids())
+        done = self.phones.register(self._address, self._port, rate)
+        used = cpu_seconds(*self._pids()) - before
+        note = "" if done.is_clean(rate) else f" ({done.retransmissions} sent again, {done.failed} failed)"
+        line(f"{self.name}, {what} at {rate}/s{note}, CPU", PHONES, used)
+        return used
+
+    def round(self, number: int, rates: Sequence[int]) -> None:
+        """
+        New users in the first round, refreshes in all.
+        """
+        if not number:
+            self.once("first", rates[0])
+        for rate in rates:
+            used = self.once("refresh", rate)
+        self.used.append(used)
+
+    def limit(self, rate: int, step: float) -> None:
+        """
+        Find the highest rate at which hardly anything is sent twice, in two tries.
+        """
+        clean = 0
+        while any(self.phones.register(self._address, self._port, rate).is_clean(rate) for _ in range(2)):
+            clean, rate = rate, int(rate * step)
+        print(f"{self.name}: clean at {clean or 'no rate'}, not at {rate} per second", flush=True)
+
+
+def line(name: str, count: int, seconds: float) -> None:
+    """
+    One figure of a whole process.
+    """
+    print(f"{name} {count} {seconds:.6f}", flush=True)
+
+
+def under_load(folder: Path) -> None:
+    """
+    A node and kamailio, in turn.
+    """
+    if not Phones.is_here():
+        print("sipp is not installed: no figures of a whole node")
+        return
+    names = user_names(PHONES)
+    network = free_network()
+    node = Node(folder / "cluster", f"{network}.1", names)
+    kamailio = Kamailio(folder / "kamailio", f"{network}.2") if Kamailio.is_here() else None
+    try:
+        node.start()
+        subjects = [Subject("node", node.address, 5070, lambda: [node.pid], Phones(folder / "own", names))]
+        if kamailio is not None:
+            kamailio.start()
+            phones = Phones(folder / "theirs", names)
+            subjects.append(Subject("kamailio", kamailio.address, PORT, lambda: kamailio.pids, phones))
+        else:
+            print("kamailio is not installed: no ratio")
+        for number in range(ROUNDS):
+            for subject in subjects:
+                subject.round(number, RATES)
+        for subject, rate in zip(subjects, (500, 4_000), strict=False):
+            subject.limit(rate, 1.25)
+        through = Subject("node, by its proxy", node.address, 5060, lambda: [node.pid], subjects[0].phones)
+        through.once("refresh", 250)
+        if kamailio is not None:
+            own, other = (sum(subject.used) / len(subject.used) for subject in subjects)
+            print(f"the node uses {own / other:.1f} times the CPU of kamailio for a refresh")
+    finally:
+        if kamailio is not None and kamailio.is_started:
+            kamailio.stop()
+        node.stop()
+
+
+def profiled(folder: Path, profile: Path) -> None:
+    """
+    Where the time of a node goes.
+    """
+    names = user_names(PHONES)
+    node = Node(folder / "cluster", f"{free_network()}.1", names)
+    phones = Phones(folder / "own", names)
+    node.start(profile)
+    try:
+        phones.register(node.address, 5070, 400)
+    finally:
+        node.stop()
+
+
+async def stored(folder: Path) -> None:
+    """
+    What the store adds.
+    """
+    empty = Node(folder / "empty", f"{free_network()}.1", [])
+    full = Node(folder / "full", f"{free_network()}.1", [])
+    await fill(cast(Any, reactor), full.folder / "data" / "registry.sqlite", NAME)
+    memory = []
+    for node, rows in ((empty, 0), (full, ROWS)):
+        seconds = await deferToThread(node.start)
+        memory.append(resident_bytes(node.pid))
+        line(f"a node starts with {rows:,} bindings", max(rows, 1), seconds)
+        await deferToThread(node.stop)
+    print(f"{(memory[1] - memory[0]) / ROWS:.0f} bytes of memory for each binding")
+    for rate in RATES:
+        await commits(folder / f"{rate}.sqlite", rate)
+
+
+async def commits(path: Path, rate: int) -> None:
+    """
+    How long a REGISTER waits for the disk.
+    """
+    now = time.time()
+    rows = list(filled(rate * 5, now).all_current(now))
+    store = RegistrationStore(path, cast(Any, reactor))
+    store.open()
+    taken: list[float] = []
+    done: Deferred[None] = Deferred()
+    begun = time.perf_counter()
+    asked = count()
+
+    def ask() -> None:
+        due = min(int((time.perf_counter() - begun) * rate), len(rows))
+        for _ in range(due - len(started)):
+            started.append(next(asked))
+            store.commit([rows[started[-1]]]).addCallback(answered, time.perf_counter())
+
+    def answered(_: None, at: float) -> None:
+        taken.append(time.perf_counter() - at)
+        if len(taken) == len(rows):
+            done.callback(None)
+
+    started: list[int] = []
+    asking = LoopingCall(ask)
+    asking.start(0.001)
+    await done
+    asking.stop()
+    await store.close()
+    shares = ((0.5, "p50"), (0.99, "p99"))
+    told = ", ".join(f"{name} {percentile(taken, share) * 1e3:.2f} ms" for share, name in shares)
+    print(f"a commit at {rate}/s: {told}")
+
+
+async def main(asked: list[str]) -> None:
+    """
+    What was asked for, or everything.
+    """
+    with tempfile.TemporaryDirectory(prefix="sipxha-") as name:
+        folder = Path(name)
+        if asked[:1] == ["profile"]:
+            await deferToThread(profiled, folder, Path(asked[1]).absolute())
+            return
+        calibrate()
+        if not asked or "inside" in asked:
+            for size in (1_000, 100_000):
+                registry_alone(size)
+                await registrar(size, name)
+        if not asked or "node" in asked:
+            await deferToThread(under_load, folder)
+        if not asked or "store" in asked:
+            await stored(folder)
 
 
 if __name__ == "__main__":
     from twisted.internet.task import react
 
-    react(lambda _: Deferred.fromCoroutine(main()))
+    react(lambda _: Deferred.fromCoroutine(main(sys.argv[1:])))

@@ -1,6 +1,6 @@
 """
-Debian's kamailio as a yardstick: two registrars that replicate by
-C{dmq_usrloc}, in memory and without digest, as its users run it.
+Debian's kamailio as a yardstick, in memory: a registrar alone, with digest and
+one UDP worker; or two that replicate by C{dmq_usrloc}, without digest.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import subprocess
 import time
 from pathlib import Path
 
+from bench.load import PASSWORD
+
 _MODULES = "/usr/lib/x86_64-linux-gnu/kamailio/modules/"
 
-_CONFIGURATION = """\
+_PAIR = """\
 debug=0
 log_stderror=no
 fork=yes
@@ -62,19 +64,75 @@ request_route {{
 }}
 """
 
+_ALONE = """\
+debug=0
+log_stderror=no
+fork=yes
+children=1
+tcp_children=1
+auto_aliases=no
+dns=no
+rev_dns=no
+disable_sctp=yes
+server_signature=no
+alias="example.com"
+listen=udp:{address}:{port}
+mpath="{modules}"
+loadmodule "kex.so"
+loadmodule "pv.so"
+loadmodule "sl.so"
+loadmodule "maxfwd.so"
+loadmodule "sanity.so"
+loadmodule "usrloc.so"
+loadmodule "registrar.so"
+loadmodule "auth.so"
+modparam("usrloc", "db_mode", 0)
+modparam("usrloc", "hash_size", 12)
+modparam("registrar", "default_expires", 3600)
+modparam("registrar", "min_expires", 60)
+modparam("registrar", "max_contacts", 10)
+modparam("auth", "nonce_expire", 300)
+
+request_route {{
+    if (!mf_process_maxfwd_header("10") || !sanity_check()) {{
+        exit;
+    }}
+    if ($rm != "REGISTER") {{
+        sl_send_reply("405", "Method Not Allowed");
+        exit;
+    }}
+    if (!pv_www_authenticate("example.com", "{password}", "0")) {{
+        www_challenge("example.com", "1");
+        exit;
+    }}
+    if ($au != $tU) {{
+        sl_send_reply("403", "Forbidden");
+        exit;
+    }}
+    save("location");
+}}
+"""
+
 PORT = 5160
 
 
 class Kamailio:
     """
-    One node of such a pair.
+    One node.
     """
 
-    def __init__(self, folder: Path, address: str, other: str) -> None:
+    def __init__(self, folder: Path, address: str, other: str | None = None) -> None:
+        """
+        @param other: the other node of a pair; without, this one stands alone.
+        """
         self.folder = folder
         self.address = address
         folder.mkdir(parents=True)
-        text = _CONFIGURATION.format(address=address, other=other, port=PORT, modules=_MODULES, folder=folder)
+        fields = {"address": address, "port": PORT, "modules": _MODULES, "folder": folder}
+        if other is None:
+            text = _ALONE.format(**fields, password=PASSWORD)
+        else:
+            text = _PAIR.format(**fields, other=other)
         (folder / "kamailio.cfg").write_text(text)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -84,6 +142,13 @@ class Kamailio:
         Whether it is installed.
         """
         return shutil.which("kamailio") is not None and (Path(_MODULES) / "dmq_usrloc.so").exists()
+
+    @property
+    def is_started(self) -> bool:
+        """
+        Whether there is something to stop.
+        """
+        return self._process is not None
 
     @property
     def pids(self) -> list[int]:
