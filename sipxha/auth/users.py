@@ -9,9 +9,42 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 _NONE: frozenset[str] = frozenset()
+
+
+class Version(NamedTuple):
+    """
+    Which of two sets of users is to be had: the greater one, as a whole.
+    """
+
+    counter: int = 0
+    """One more with each change."""
+
+    node: str = ""
+    """The name of the node that it was made on."""
+
+    @classmethod
+    def parse(cls, text: str) -> Version:
+        """
+        Read one, as C{str} writes it.
+
+        @raise ValueError: This is none.
+        """
+        counter, _, node = text.partition(" ")
+        if not (counter.isascii() and counter.isdigit() and len(counter) < 19):
+            raise ValueError(text)
+        return cls(int(counter), node)
+
+    def __str__(self) -> str:
+        return f"{self.counter} {self.node}".rstrip()
+
+
+FIRST: Final = Version()
+"""
+Of users that nobody has changed since versions are counted.
+"""
 
 
 class Credential(NamedTuple):
@@ -33,6 +66,8 @@ class Credential(NamedTuple):
 class Users:
     """
     All users, by identity and by digest user name.
+
+    @ivar version: Which set of them this is.
     """
 
     def __init__(
@@ -40,11 +75,13 @@ class Users:
         credentials: Iterable[Credential] = (),
         permissions: Mapping[str, frozenset[str]] | None = None,
         aliases: Mapping[str, tuple[str, ...]] | None = None,
+        version: Version = FIRST,
     ) -> None:
         """
         @param permissions: By identity.
         @param aliases: By identity, the contacts as they stand in the file.
         """
+        self.version = version
         self._credentials = {(each.username, each.realm): each for each in credentials}
         # Who proves himself by SHA-256 may keep his name to himself (RFC 7616 section 3.4.4).
         self._hashed = {
@@ -105,6 +142,19 @@ class Users:
         Everybody who has credentials, in order.
         """
         return sorted(self._identities)
+
+    def text(self) -> str:
+        """
+        All that is known of all of them, the same for the same users in
+        whatever order their files have them.  As secret as they are.
+        """
+        lines = [
+            f"credential\t{each.identity}\t{each.realm}\t{each.username}\t{sorted(each.ha1.items())}"
+            for each in self._credentials.values()
+        ]
+        lines += [f"permission\t{identity}\t{sorted(names)}" for identity, names in self._permissions.items()]
+        lines += [f"alias\t{identity}\t{sorted(contacts)}" for identity, contacts in self._aliases.items()]
+        return "\n".join(sorted(lines))
 
     def lacking(self, algorithms: Iterable[str]) -> dict[str, list[str]]:
         """

@@ -12,12 +12,15 @@ import json
 import socket
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import click
 
 from sipxha.cli.output import config_option, fail, json_option, read_config, table
+
+if TYPE_CHECKING:
+    from sipxha.config.model import NodeName
 
 PATIENCE = 10.0
 """Seconds for an answer."""
@@ -97,13 +100,27 @@ def ask(config: Path, page: str, **query: str) -> Any:
     @param page: The path, as L{sipxha.services.console} lists them.
     """
     node = read_config(config).node
+    answer = ask_node(node, page, **query)
+    if answer is None:
+        fail(f"the node {node.name} is not running")
+    return answer
+
+
+def ask_node(node: NodeName, page: str, **query: str) -> Any | None:
+    """
+    Ask the running node, or end the command.
+
+    @return: L{None} when it is not running.
+    """
+    if not node.control_socket.exists():
+        return None
     connection = _ControlConnection(node.control_socket)
     try:
         connection.request("GET", f"{page}?{urlencode(query)}" if query else page)
         response = connection.getresponse()
         body = response.read()
     except (FileNotFoundError, ConnectionRefusedError):
-        fail(f"the node {node.name} is not running")
+        return None
     except (OSError, http.client.HTTPException) as error:
         fail(f"the node {node.name} does not answer: {error or type(error).__name__}")
     finally:

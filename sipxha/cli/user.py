@@ -1,14 +1,15 @@
 """
 C{sipxha user}: the people of the domain.
 
-Works on the files, whether the node runs or not; a running node notices the
-change by itself.  Passwords are asked for rather than taken from the command
+Works on the files, whether the node runs or not; with a running one a verb
+ends when the node goes by what was changed.  Passwords are asked for rather than taken from the command
 line, where everybody on the machine could read them, unless told otherwise.
 """
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,12 +17,20 @@ from typing import Any, TypeVar
 
 import click
 
+from sipxha.auth.users import Version
 from sipxha.cli.output import config_option, fail, json_option, read_config, table
+from sipxha.cli.status import ask_node
 from sipxha.config import users
 from sipxha.config.model import Config
 from sipxha.errors import LocalError
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+PATIENCE = 30.0
+"""Seconds that a running node has to read what was changed."""
+
+PAUSE = 0.05
+"""Seconds between two questions whether it has."""
 
 
 @click.group()
@@ -59,7 +68,11 @@ def add(name: str, password: str | None, from_stdin: bool, config: Path) -> None
         known = users.load_users(settings.users, settings.domain.name, settings.domain.realm)
         if known.knows(identity):
             raise users.UserExists(identity)
-        users.add_user(settings.users, identity, settings.domain.realm, _password(password, from_stdin))
+        password = _password(password, from_stdin)
+        changed = users.add_user(
+            settings.users, identity, settings.domain.realm, password, settings.node.name
+        )
+        _confirm(settings, changed)
     short = identity.partition("@")[0]
     click.echo(
         f"Added {identity}.  It may register with user name {short} in the realm {settings.domain.realm}."
@@ -78,7 +91,11 @@ def passwd(name: str, password: str | None, from_stdin: bool, config: Path) -> N
     settings = read_config(config)
     with _failing():
         identity = _known(settings, name)
-        users.set_password(settings.users, identity, settings.domain.realm, _password(password, from_stdin))
+        password = _password(password, from_stdin)
+        changed = users.set_password(
+            settings.users, identity, settings.domain.realm, password, settings.node.name
+        )
+        _confirm(settings, changed)
 
 
 @user.command()
@@ -91,7 +108,8 @@ def permit(name: str, permissions: tuple[str, ...], config: Path) -> None:
     """
     settings = read_config(config)
     with _failing():
-        users.permit(settings.users, _known(settings, name), permissions)
+        identity = _known(settings, name)
+        _confirm(settings, users.permit(settings.users, identity, permissions, settings.node.name))
 
 
 @user.command()
@@ -104,7 +122,8 @@ def forbid(name: str, permissions: tuple[str, ...], config: Path) -> None:
     """
     settings = read_config(config)
     with _failing():
-        users.forbid(settings.users, _known(settings, name), permissions)
+        identity = _known(settings, name)
+        _confirm(settings, users.forbid(settings.users, identity, permissions, settings.node.name))
 
 
 @user.command()
@@ -118,7 +137,8 @@ def remove(name: str, config: Path) -> None:
     """
     settings = read_config(config)
     with _failing():
-        users.remove_user(settings.users, users.identity_of(name, settings.domain.name))
+        identity = users.identity_of(name, settings.domain.name)
+        _confirm(settings, users.remove_user(settings.users, identity, settings.node.name))
 
 
 @user.command("list")
@@ -155,6 +175,22 @@ def _known(settings: Config, name: str) -> str:
     if not known.knows(identity):
         raise users.UserUnknown(identity)
     return identity
+
+
+def _confirm(settings: Config, changed: Version) -> None:
+    """
+    Wait until the node, if it runs, goes by what was changed.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        state = ask_node(settings.node, "/users")
+        if state is None or (state["version"] and Version.parse(state["version"]) >= changed):
+            return
+        if state["trouble"]:
+            fail(f"written, but the node {settings.node.name} goes on with the old users: {state['trouble']}")
+        if time.monotonic() > deadline:
+            fail(f"written, but the node {settings.node.name} has not read it within {PATIENCE:.0f} s")
+        time.sleep(PAUSE)
 
 
 def _password(password: str | None, from_stdin: bool) -> str:

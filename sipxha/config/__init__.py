@@ -9,6 +9,8 @@ What a node is told: the configuration, and the files that it names.
     init          the folders of a new cluster
     zone          the DNS zone fragment of the domain
     certificates  authority and node certificates
+    tables        the tables of people as files: versions, locks, whole sets
+    user_set      all users as one text, and whether nodes have the same
     users         credential.xml, permission.xml and alias.xml
     rules         forwardingrules.xml and authrules.xml
     whole_file    how files are written

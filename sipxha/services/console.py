@@ -4,6 +4,7 @@ node, as JSON over HTTP.
 
     GET /status                     one object about the node
     GET /registrations[?user=USER]  the current bindings, of all users or of one
+    GET /users                      what the node holds of its users, after a look at their files
     GET /peers                      the registrars that we replicate with
     GET /healthz                    200 as long as the reactor turns
     GET /readyz                     200 when the node serves, 503 before
@@ -66,6 +67,11 @@ class View(Protocol):
         @param user: C{user} or C{user@domain}; C{None} for all.
         """
 
+    def user_set(self) -> Row:
+        """
+        Which users the node goes by.
+        """
+
     def peers(self) -> Sequence[Row]:
         """
         The other registrars.
@@ -85,6 +91,7 @@ class Api(Resource):
         self._answers: dict[bytes, Callable[[server.Request], tuple[int, object]]] = {
             b"/status": lambda request: (http.OK, view.status()),
             b"/registrations": self._registrations,
+            b"/users": lambda request: (http.OK, view.user_set()),
             b"/peers": lambda request: (http.OK, view.peers()),
             b"/healthz": lambda request: (http.OK, {"healthy": True}),
             b"/readyz": self._readyz,

@@ -162,7 +162,7 @@ class Node(Service):
     async def _start(self) -> None:
         config = self._config
         config.node.data.mkdir(mode=0o700, exist_ok=True)
-        users = UserFiles(self._reactor, config.users, config.domain, self._users_changed)
+        users = UserFiles(self._reactor, config, self._users_changed)
         self.overview.users = users
         digest = config.registrar.digest if config.registrar is not None else DEFAULT_DIGEST
         nonces = Nonces(config.secret, config.node.name)

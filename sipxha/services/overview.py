@@ -91,6 +91,21 @@ class Overview:
             {**{name: getattr(row, name) for name in _COLUMNS}, "expires": _time(row.expires)} for row in rows
         ]
 
+    def user_set(self) -> dict[str, Any]:
+        """
+        Which users the node goes by; their files are looked at, and what is
+        new in them is here a moment later.
+        """
+        files = self.users
+        if files is None:
+            return {"version": None, "users": 0, "trouble": None}
+        files.look()
+        return {
+            "version": str(files.version),
+            "users": len(files.users),
+            "trouble": None if files.is_reading else files.trouble,
+        }
+
     def peers(self) -> Sequence[dict[str, Any]]:
         """
         The other registrars.
@@ -108,6 +123,8 @@ class Overview:
         ]
         if self.store is not None and self.store.degraded:
             troubles.append(f"{self.store.path} cannot be written")
+        if self.users is not None and self.users.trouble is not None:
+            troubles.append(f"the users stay as they were: {self.users.trouble}")
         trouble = None if self.call_log is None else self.call_log.trouble()
         return troubles if trouble is None else [*troubles, trouble]
 

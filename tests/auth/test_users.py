@@ -4,9 +4,11 @@ Tests for L{sipxha.auth.users}.
 
 from hashlib import sha256
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from sipxha.auth.users import Credential, Users
+from sipxha.auth.users import Credential, Users, Version
 
 
 class UsersTests(SynchronousTestCase):
@@ -72,3 +74,56 @@ class UsersTests(SynchronousTestCase):
         For C{sipxha check}.
         """
         self.assertEqual(self.users.lacking(["SHA-256", "MD5"]), {"SHA-256": ["ann@example.com"], "MD5": []})
+
+
+class VersionTests(SynchronousTestCase):
+    """
+    Tests for which of two sets of users is to be had.
+    """
+
+    @given(st.integers(0, 10**18), st.from_regex(r"[a-z0-9.-]*", fullmatch=True))
+    def test_it_reads_what_it_writes(self, counter: int, node: str) -> None:
+        """
+        With a node or without.
+        """
+        version = Version(counter, node)
+        self.assertEqual(Version.parse(str(version)), version)
+
+    def test_the_counter_comes_first(self) -> None:
+        """
+        Then the name of the node: no two of different nodes are equal.
+        """
+        self.assertGreater(Version(10, "a"), Version(9, "b"))
+        self.assertGreater(Version(9, "b"), Version(9, "a"))
+
+    def test_anything_else_is_none(self) -> None:
+        """
+        No signs, no blanks, and no more digits than fit.
+        """
+        for text in ("", "x", "-1 a", " 1", "1" * 19, "\u0661 a"):
+            self.assertRaises(ValueError, Version.parse, text)
+
+
+class TextTests(SynchronousTestCase):
+    """
+    Tests for telling whether two sets are the same.
+    """
+
+    def test_order_does_not_matter_and_all_else_does(self) -> None:
+        """
+        Hashes, permissions and aliases.
+        """
+        one = Credential("1@e", "e", "1", {"MD5": "m", "SHA-256": "s"})
+        two = Credential("2@e", "e", "2", {"MD5": "m"})
+        held = frozenset("AB")
+        text = Users([one, two], {"1@e": held, "2@e": held}, {"i@e": ("a", "b")}).text()
+        self.assertEqual(
+            Users([two, one], {"2@e": held, "1@e": held}, {"i@e": ("b", "a")}, Version(2)).text(), text
+        )
+        for other in (
+            Users([one], {"1@e": held, "2@e": held}, {"i@e": ("a", "b")}),
+            Users([one, two._replace(ha1={"MD5": "x"})], {"1@e": held, "2@e": held}, {"i@e": ("a", "b")}),
+            Users([one, two], {"1@e": held}, {"i@e": ("a", "b")}),
+            Users([one, two], {"1@e": held, "2@e": held}, {"i@e": ("a",)}),
+        ):
+            self.assertNotEqual(other.text(), text)

@@ -57,6 +57,12 @@ class FakeNode:
         """
         return [ROW] if user in (None, "200") else []
 
+    def user_set(self) -> dict[str, Any]:
+        """
+        Nobody.
+        """
+        return {"version": "0", "users": 0, "trouble": None}
+
     def peers(self) -> Sequence[dict[str, Any]]:
         """
         A peer that is away.

@@ -6,16 +6,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
 
 from click.testing import CliRunner, Result
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+from twisted.python.filepath import FilePath
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from sipxha.auth.digest import ha1
-from sipxha.auth.users import Users
+from sipxha.auth.users import Users, Version
 from sipxha.cli.user import user
 from sipxha.config.init import Cluster, Server, make_cluster
 from sipxha.config.load import load
 from sipxha.config.users import load_users
+from sipxha.services.console import Console
 
 NODE = "sipx1.example.com"
 
@@ -142,3 +149,72 @@ class UserTests(SynchronousTestCase):
         Exit status 2.
         """
         self.run_("add", "201", "--password", "x", "--password-stdin", text="y", status=2)
+
+
+class RunningNode:
+    """
+    Stands for the node: reads its users when it was asked a few times, or
+    cannot.
+    """
+
+    is_ready = True
+    is_degraded = False
+
+    def __init__(self, config: Path, trouble: str | None = None) -> None:
+        self.asked = 0
+        self._config = config
+        self._trouble = trouble
+
+    def user_set(self) -> dict[str, Any]:
+        """
+        What it goes by.
+        """
+        self.asked += 1
+        if self.asked < 3 or self._trouble:
+            return {"version": "0", "users": 0, "trouble": self._trouble}
+        users = load_users(load(self._config).users, "example.com", "example.com")
+        return {"version": str(users.version), "users": len(users), "trouble": None}
+
+
+class RunningNodeTests(TestCase):
+    """
+    Tests for verbs beside a node that runs.
+    """
+
+    def setUp(self) -> None:
+        # The name of a socket is short, and trial's folders are deep.
+        folder = Path(mkdtemp())
+        self.addCleanup(FilePath(str(folder)).remove)
+        make_cluster(folder / "c", Cluster("example.com", (Server(NODE, "127.0.0.1"),), embedded=True))
+        self.config = folder / "c" / NODE / "sipxha.xml"
+
+    def add(self, node: RunningNode) -> Deferred[Result]:
+        """
+        Add a user while the node serves.
+        """
+        node_name = load(self.config).node
+        node_name.data.mkdir(exist_ok=True)
+        console = Console(reactor, node, node_name.control_socket, None)  # type: ignore[arg-type]
+        console.startService()
+        self.addCleanup(console.stopService)
+        arguments = ["add", "201", "--password", "secret", "--config", str(self.config)]
+        return deferToThread(CliRunner().invoke, user, arguments)
+
+    async def test_a_verb_waits_until_the_node_goes_by_it(self) -> None:
+        """
+        Then whoever types the next command finds it done.
+        """
+        node = RunningNode(self.config)
+        result = await self.add(node)
+        self.assertEqual((result.exit_code, node.asked), (0, 3), result.output)
+
+    async def test_a_node_that_cannot_is_an_error(self) -> None:
+        """
+        With its reason; what was written stays written.
+        """
+        result = await self.add(RunningNode(self.config, "alias.xml:1: not well-formed"))
+        self.assertEqual(result.exit_code, 1)
+        self.assertIn("goes on with the old users: alias.xml:1: not well-formed", result.output)
+        known = load_users(load(self.config).users, "example.com", "example.com")
+        self.assertTrue(known.knows("201@example.com"))
+        self.assertEqual(known.version, Version(1, NODE))

@@ -38,6 +38,12 @@ class FakeNode:
         """
         return [{"identity": user}]
 
+    def user_set(self) -> dict[str, Any]:
+        """
+        Its users.
+        """
+        return {"version": "17 sipx1.example.com"}
+
     def peers(self) -> Sequence[dict[str, Any]]:
         """
         One peer.
@@ -77,6 +83,7 @@ class ApiTests(SynchronousTestCase):
         """
         self.assertEqual(ask(self.api, b"/status"), (200, {"node": "sipx1.example.com"}))
         self.assertEqual(ask(self.api, b"/peers"), (200, [{"name": "sipx2.example.com"}]))
+        self.assertEqual(ask(self.api, b"/users"), (200, {"version": "17 sipx1.example.com"}))
         self.assertEqual(ask(self.api, b"/healthz"), (200, {"healthy": True}))
 
     def test_registrations_are_of_all_users_or_of_one(self) -> None:
