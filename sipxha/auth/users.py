@@ -7,7 +7,7 @@ who holds one sees it change.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from typing import Final, NamedTuple
 
@@ -33,7 +33,7 @@ class Version(NamedTuple):
         @raise ValueError: This is none.
         """
         counter, _, node = text.partition(" ")
-        if not (counter.isascii() and counter.isdigit() and len(counter) < 19):
+        if not (counter.isascii() and counter.isdigit() and len(counter) < 20):
             raise ValueError(text)
         return cls(int(counter), node)
 
@@ -143,18 +143,17 @@ class Users:
         """
         return sorted(self._identities)
 
-    def text(self) -> str:
+    def lines(self) -> Iterator[str]:
         """
-        All that is known of all of them, the same for the same users in
-        whatever order their files have them.  As secret as they are.
+        All that is known of all of them, a line for each thing and in no
+        order.  As secret as they are.
         """
-        lines = [
-            f"credential\t{each.identity}\t{each.realm}\t{each.username}\t{sorted(each.ha1.items())}"
-            for each in self._credentials.values()
-        ]
-        lines += [f"permission\t{identity}\t{sorted(names)}" for identity, names in self._permissions.items()]
-        lines += [f"alias\t{identity}\t{sorted(contacts)}" for identity, contacts in self._aliases.items()]
-        return "\n".join(sorted(lines))
+        for each in self._credentials.values():
+            yield f"credential\t{each.identity}\t{each.realm}\t{each.username}\t{sorted(each.ha1.items())}"
+        for identity, names in self._permissions.items():
+            yield f"permission\t{identity}\t{sorted(names)}"
+        for identity, contacts in self._aliases.items():
+            yield f"alias\t{identity}\t{sorted(contacts)}"
 
     def lacking(self, algorithms: Iterable[str]) -> dict[str, list[str]]:
         """

@@ -466,7 +466,7 @@ class ReloadTests(NodeCase):
         await self.start(node)
         add_user(load(self.folder / NAMES[0] / "sipxha.xml").users, "201@example.com", "example.com", "x")
         node.reload()
-        self.assertEqual(node.overview.status()["users"], 2)
+        await self.until(lambda: node.overview.status()["users"] == 2)
         answer = await self.send("OPTIONS", "sip:201@example.com", 5070)
         self.assertEqual(answer.status, 480)
 
