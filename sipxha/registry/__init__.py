@@ -16,4 +16,5 @@ here sends, stores or waits.
     gruu       URIs that lead to one instance, and what they lead to
     register   a REGISTER request -> what it asks for, or a refusal
     table      the registry: the registrar's and replication's ways to change it
+    administrative  what an operator binds and unbinds
 """

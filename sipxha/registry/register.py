@@ -133,7 +133,7 @@ def read_register(request: Request, identity: str, received: str, terms: Terms) 
         default = request.expires
         has_flow = has_instance = False
         for address in contacts:
-            offer = _offer(address, default, terms)
+            offer = read_contact(address, default, terms)
             has_instance = has_instance or offer.instance_id != ""
             has_flow = has_flow or offer.reg_id > 0
             offers.append(offer)
@@ -170,9 +170,11 @@ def _paths(request: Request) -> list[Address]:
     return hops
 
 
-def _offer(address: Address, default: int | None, terms: Terms) -> Offer:
+def read_contact(address: Address, default: int | None, terms: Terms) -> Offer:
     """
     One contact, with what is granted to it.
+
+    @raise RegistrationRefused: A parameter is wrong, or too little is asked for.
     """
     uri, params = address.uri, address.params
     contact, qvalue, asked, instance_id, reg_id = f"<{uri}>", "", default, "", 0

@@ -113,6 +113,13 @@ class Rows:
             return held.by_call.get(callid, ())
         return (held,) if held is not None and held.callid == callid else ()
 
+    def last_cseq(self, identity: str, callid: str) -> int:
+        """
+        The greatest CSeq that is remembered of a Call-ID; 0 when none is.
+        """
+        rows = self._of_call(identity, callid)
+        return rows[-1].cseq if rows else 0
+
     def _live(self, identity: str, now: float) -> list[Binding]:
         """
         All rows of an AOR that have not ended, superseded ones included.

@@ -19,6 +19,7 @@ from sipxha.registry.register import Offer, Registration, RegistrationRefused
 from sipxha.registry.rows import Rows
 from sipxha.registry.validate import validate
 from sipxha.sip.address import Address
+from sipxha.sip.grammar import MalformedField
 
 
 class Registered(NamedTuple):
@@ -137,7 +138,7 @@ class Registry(Rows):
                 rows[key] = self._ended_by(registration, row, number, now)
             else:
                 for offer in registration.contacts:
-                    if _replaces(offer, row):
+                    if replaces(offer, row):
                         rows[key] = self._ended_by(registration, row, number, now)
                         break
         return list(rows.values())
@@ -314,7 +315,7 @@ class Registry(Rows):
         return renumbered
 
 
-def _replaces(offer: Offer, row: Binding) -> bool:
+def replaces(offer: Offer, row: Binding) -> bool:
     """
     Whether a live row gives way to a contact of a REGISTER.
 
@@ -328,4 +329,8 @@ def _replaces(offer: Offer, row: Binding) -> bool:
     # Equal URIs name the same host in the same letters: rarely any other row does.
     if offer.uri is None or offer.uri.host.lower() not in row.contact.lower():
         return False
-    return offer.uri.equivalent(Address.parse(row.contact).uri)
+    try:
+        return offer.uri.equivalent(Address.parse(row.contact).uri)
+    except MalformedField:
+        # Some other registrar kept it.
+        return False

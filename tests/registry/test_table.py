@@ -204,6 +204,14 @@ class RegisterTests(RegistryCase):
         assert ended is not None
         self.assertEqual((ended.cseq, ended.update_number), (2, 2))
 
+    def test_R15_what_another_registrar_kept_is_equal_to_nothing(self) -> None:
+        """
+        Though it cannot be read.
+        """
+        self.registry.apply([a_row(contact="a@10.1.1.7:5060 by hand", callid="old")], NOW)
+        self.register(A, cseq=1)
+        self.assertEqual(len(self.current()), 2)
+
     def test_R15_a_default_port_is_not_an_explicit_one(self) -> None:
         """
         So these are two bindings.
