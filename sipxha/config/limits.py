@@ -35,6 +35,9 @@ class ConnectionLimits:
     registered_time: float = 7200.0
     """The same, for one over which somebody registered: calls may come for him."""
 
+    flow_time: float = 150.0
+    """The same, for one whose phone was told to ping: 120 seconds (Flow-Timer), and some more."""
+
     closing_time: float = 5.0
     """For the far end to take what is still to be sent when we hang up."""
 

@@ -7,6 +7,7 @@ Sockets: everything that touches the network, and nothing that decides.
     - transports: which socket a SIP message takes
     - connections: and which of the connections over TCP and TLS
     - udp, stream: datagrams and connections that carry SIP
+    - stun: tells a phone behind a NAT which address it has
     - sip_tls: SIP over TLS; who the far end has proved to be
     - dns, names, dns_client: hops for a URI; records remembered; servers asked
     - zone_server: a zone file served over UDP and TCP

@@ -193,18 +193,24 @@ class Connections:
         else:
             self.fail_later(key)
 
-    def answer(self, data: bytes, flow: Flow, *, is_registered: bool) -> bool:
+    def answer(
+        self, data: bytes, flow: Flow, *, is_registered: bool = False, has_timer: bool = False
+    ) -> bool:
         """
         Send a response on the connection of its request.
 
         @param is_registered: Whether somebody is registered with it.
+
+        @param has_timer: Whether his phone is told to ping (RFC 5626 section 4.4).
 
         @return: Whether that connection is still there.
         """
         stream = self._streams.get(flow.connection)
         if stream is None:
             return False
-        stream.is_registered = stream.is_registered or is_registered
+        if is_registered:
+            limits = self.limits.connection
+            stream.allow_silence(limits.flow_time if has_timer else limits.registered_time)
         stream.send(data)
         return True
 

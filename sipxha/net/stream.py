@@ -55,8 +55,6 @@ class SipStream(Protocol):
 
     @ivar held: The server transactions that must not lose it.
 
-    @ivar is_registered: Whether somebody registered over it.
-
     @ivar is_open: Whether messages can be sent on it.
 
     @ivar is_closing: Whether we have hung up; what is written still goes out.
@@ -77,7 +75,6 @@ class SipStream(Protocol):
         self.proved: frozenset[str] = frozenset()
         self.unanswered: set[ClientKey] = set()
         self.held: set[ServerKey] = set()
-        self.is_registered = False
         self.is_open = False
         self.places: list[Place] = []
         self.source = ""
@@ -90,6 +87,7 @@ class SipStream(Protocol):
         self._unread = 0
         self.is_closing = False
         self._heard = 0.0
+        self._silence = self._limits.idle_time
         # When to give up on what the far end has begun, and has to finish.
         self._patience: float | None = None
         self._awaits_body = False
@@ -171,6 +169,13 @@ class SipStream(Protocol):
                 return
         self.transport.write(data)
 
+    def allow_silence(self, seconds: float) -> None:
+        """
+        From now on hang up when nothing has come for so long.
+        """
+        self._silence = seconds
+        self._arm(self._heard + seconds)
+
     def close(self) -> None:
         """
         Close the connection once all is written.
@@ -222,7 +227,7 @@ class SipStream(Protocol):
             else:
                 self._arm(self._patience)
             return
-        silence = self._limits.registered_time if self.is_registered else self._limits.idle_time
+        silence = self._silence
         if now < self._heard + silence:
             self._arm(self._heard + silence)
         elif self.unanswered or self.held:

@@ -194,7 +194,8 @@ class Transports:
                 self.connections.fail_later(key)
             return
         is_registered = key is not None and key.method == "REGISTER" and 200 <= response.status < 300
-        if self.connections.answer(data, flow, is_registered=is_registered):
+        has_timer = is_registered and response.has("flow-timer")
+        if self.connections.answer(data, flow, is_registered=is_registered, has_timer=has_timer):
             return
         via = response.via
         port = via.port or DEFAULT_PORTS[flow.transport]

@@ -15,6 +15,7 @@ from twisted.internet.error import MessageLengthError
 from twisted.internet.interfaces import IUDPTransport
 from twisted.internet.protocol import DatagramProtocol
 
+from sipxha.net.stun import binding_answer, is_stun
 from sipxha.sip.hop import Flow
 from sipxha.sip.limits import DEFAULT, MessageLimits
 from sipxha.sip.message import MalformedMessage
@@ -58,9 +59,15 @@ class SipDatagrams(DatagramProtocol):
 
     def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
         """
-        One datagram came in; without a letter in it, it is a keep-alive.
+        One datagram came in; without a letter in it, it is a keep-alive: line
+        ends, a zero or two, or STUN, which is answered (O10).
         """
-        if len(datagram) <= 4 and not datagram.strip():
+        if len(datagram) <= 4 and not datagram.strip(b"\r\n \t\0"):
+            return
+        if is_stun(datagram):
+            answer = binding_answer(datagram, *addr[:2])
+            if answer is not None:
+                self.send(answer, *addr[:2])
             return
         flow = Flow("udp", addr[0], addr[1], *self._local)
         try:

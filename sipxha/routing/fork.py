@@ -38,6 +38,12 @@ class Target(NamedTuple):
     q: float = 1.0
     """Greater is tried first, equal ones together."""
 
+    instance: str = ""
+    """Whose flow this is; empty where it is no flow (RFC 5626)."""
+
+    others: tuple[Target, ...] = ()
+    """More flows of the same instance, for when this one has failed."""
+
 
 class StartBranch(NamedTuple):
     """
@@ -90,11 +96,12 @@ class _State(Enum):
 
 
 class _Branch:
-    __slots__ = ("deadline", "state")
+    __slots__ = ("deadline", "others", "state")
 
-    def __init__(self, deadline: float | None) -> None:
+    def __init__(self, deadline: float | None, others: tuple[Target, ...]) -> None:
         self.state = _State.TRYING
         self.deadline = deadline
+        self.others = others
 
 
 class ResponseContext:
@@ -170,13 +177,17 @@ class ResponseContext:
             self.answered = True
             return [Forward(response, branch), *self._cancel_all(now)]
         if self._recurse and status < 400 and not self._closed:
-            contacts = self._fresh(_contacts(response))
+            contacts = _one_of_each(self._fresh(_contacts(response)))
             if contacts:
                 # The best of them stand in for the branch that named them.
                 effects = self._start_group(contacts, now)
                 self._waiting = sorted(self._waiting + contacts, key=_by_q)
                 return effects
         self._keep(response, branch)
+        if held.others and status in (408, 430) and not self._closed:
+            # O06: this flow has failed, perhaps not the phone.
+            following, *others = held.others
+            return self._start_group([following._replace(others=tuple(others))], now)
         cancels = self._cancel_all(now) if status >= 600 and self._decline_ends_search else []
         return cancels + self._conclude(now)
 
@@ -238,8 +249,9 @@ class ResponseContext:
         effects: list[Effect] = []
         q = targets[0].q if targets else 0.0
         while targets and targets[0].q == q:
-            effects.append(StartBranch(len(self._branches), targets.pop(0).uri))
-            self._branches.append(_Branch(now + TIMER_C if self._is_invite else None))
+            target = targets.pop(0)
+            effects.append(StartBranch(len(self._branches), target.uri))
+            self._branches.append(_Branch(now + TIMER_C if self._is_invite else None, target.others))
         return effects
 
     def _cancel_all(self, now: float) -> list[Effect]:
@@ -284,7 +296,33 @@ def _contacts(response: Response) -> list[Target]:
     """
     @return: the contacts of a 3xx that can be tried, with their q.
     """
-    return [Target(contact.uri, _q(contact)) for contact in response.contacts if contact.uri.host]
+    return [
+        Target(contact.uri, _q(contact), _instance(contact))
+        for contact in response.contacts
+        if contact.uri.host
+    ]
+
+
+def _instance(contact: Address) -> str:
+    """
+    @return: the instance that a contact is a flow to, if it is one.
+    """
+    return (contact.params.get("+sip.instance") or "") if "reg-id" in contact.params else ""
+
+
+def _one_of_each(targets: list[Target]) -> list[Target]:
+    """
+    Of all flows to one instance keep the first, with the others behind it: no
+    phone is to get a request twice (O06, RFC 5626 section 7).
+    """
+    firsts: dict[object, Target] = {}
+    for target in targets:
+        first = firsts.get(target.instance) if target.instance else None
+        if first is None:
+            firsts[target.instance or target.uri] = target
+        else:
+            firsts[target.instance] = first._replace(others=(*first.others, target))
+    return list(firsts.values())
 
 
 def _by_q(target: Target) -> float:
@@ -303,11 +341,11 @@ def _rank(status: int) -> tuple[int, int, int]:
     """
     The order of RFC 3261 section 16.7 step 6 (P22): 6xx, then the lowest
     class, and within 4xx those that say how to try again; 503 only where there is
-    nothing else, and 408 and 487 behind what says more.
+    nothing else, and 408, 430 and 487 behind what says more.
     """
     if status >= 600:
         return (0, 0, status)
     if status == 503:
         return (9, 0, status)
-    within = 0 if status in _PREFERRED else 2 if status in (408, 487) else 1
+    within = 0 if status in _PREFERRED else 2 if status in (408, 430, 487) else 1
     return (status // 100, within, status)

@@ -12,6 +12,7 @@ from typing import Any
 
 from sipxha.cdr import observe
 from sipxha.routing import route_state
+from sipxha.routing.flow_token import is_token
 from sipxha.routing.permissions import AuthRules, is_permitted
 from sipxha.routing.route import OwnNames, adapt_to_strict_router, next_hop
 from sipxha.services.cluster import Admission, Cluster, Refusal
@@ -91,7 +92,8 @@ class AuthProxy(Proxy):
             route = self._safe_route if hop.scheme == "sips" else self._route
             state = route_state.sign(self.cluster.secret, request.call_id, request.from_.tag or "")
             request.prepend("record-route", f"<{route};{route_state.PARAMETER}={state}>")
-        if not admission.in_dialog and self.cluster.is_ours(hop):
+        # To a GRUU a dialog comes by the forking proxy, which does not know it; by a token it does.
+        if self.cluster.is_ours(hop) and not (admission.in_dialog and is_token(hop.user)):
             self.vouch(request, admission)
         adapt_to_strict_router(request)
         return hop

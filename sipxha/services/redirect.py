@@ -25,6 +25,7 @@ from sipxha.registry.table import Registry
 from sipxha.routing.mapping import MappingRules
 from sipxha.sip.address import Address
 from sipxha.sip.grammar import MalformedField
+from sipxha.sip.grammar import quote as quoted
 from sipxha.sip.message import Request
 from sipxha.sip.uri import Uri
 
@@ -159,6 +160,9 @@ def _registered(row: Binding, now: float) -> str:
         contact = f"{contact[:end]}{mark}Route={_escaped(row.path)}{contact[end:]}"
     if row.qvalue:
         contact += f";q={row.qvalue}"
+    if row.reg_id:
+        # By this the proxy tells the flows to one phone from several phones (RFC 5626 section 7).
+        contact += f";+sip.instance={quoted(row.instance_id)};reg-id={row.reg_id}"
     return f"{contact};expires={max(round(row.deadline - now), 1)}"
 
 

@@ -306,6 +306,15 @@ class FailoverTests(BranchCase):
         self.answer(request, 200)
         self.assertEqual(self.heard_since(), [("answered", ONE), 200])
 
+    def test_O11_a_flow_that_is_gone_is_told_from_a_server_that_is(self) -> None:
+        """
+        430: there is no other way to this phone.
+        """
+        flow = Flow("tcp", "10.0.0.9", 40000, "10.0.0.1", 5060, 7)
+        self.ask(flow)
+        self.reactor.advance(0)
+        self.assertEqual(self.heard_since(), [("failed", flow), 430])
+
     def test_a_large_request_on_a_flow_keeps_to_it(self) -> None:
         """
         There is no other way to whoever is behind it.

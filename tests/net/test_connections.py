@@ -8,7 +8,7 @@ from sipxha.config.limits import ConnectionLimits
 from sipxha.config.model import DEFAULT_LIMITS, Limits, Ports
 from sipxha.net.connections import CONNECT_LIMIT
 from sipxha.net.transports import Transports
-from sipxha.sip.hop import Hop
+from sipxha.sip.hop import Flow, Hop
 from tests.net.test_transports import BOB, KEY, OTHER, TransportsCase
 
 
@@ -87,6 +87,23 @@ class RequestTests(TransportsCase):
         self.settle()
         self.assertEqual(self.receiver.failed, [KEY])
         self.assertEqual(self.reactor.tcpClients, [])
+
+    def test_O07_whoever_watches_hears_of_a_lost_connection(self) -> None:
+        """
+        Of each, but not when it is we who close them all.
+        """
+        closed: list[Flow] = []
+        connections = self.transports.connections
+        connections.closed = closed.append
+        wire, other = (self.reactor.accept("10.0.0.9", port) for port in (40000, 40001))
+        flow = wire.stream.flow
+        self.assertTrue(connections.is_alive(flow.connection))
+        wire.loseConnection()
+        self.assertEqual(closed, [flow])
+        self.assertFalse(connections.is_alive(flow.connection))
+        self.transports.unbind()
+        other.loseConnection()
+        self.assertEqual(closed, [flow])
 
 
 class CapTests(TransportsCase):

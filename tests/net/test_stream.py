@@ -11,6 +11,7 @@ from zope.interface.verify import verifyObject
 from sipxha.config.limits import ConnectionLimits
 from sipxha.config.model import Ports
 from sipxha.net.transports import Transports
+from sipxha.services.registrar import FLOW_TIMER
 from sipxha.sip.hop import Flow, Hop
 from sipxha.sip.response import response_to
 from sipxha.transaction.vocabulary import ClientKey, ServerKey
@@ -162,6 +163,18 @@ class PatienceTests(SynchronousTestCase):
         key = ServerKey("z9hG4bK-1", "10.0.0.9:5060", "REGISTER")
         self.transports.respond(response_to(a_request("REGISTER"), 200), self.wire.stream.flow, key)
         self.lasts(DEFAULT.registered_time)
+
+    def test_O09_a_phone_that_was_told_to_ping_has_to(self) -> None:
+        """
+        It has more time than Flow-Timer says, and is gone when that has passed.
+        """
+        key = ServerKey("z9hG4bK-1", "10.0.0.9:5060", "REGISTER")
+        response = response_to(a_request("REGISTER"), 200, fields=[("Flow-Timer", str(FLOW_TIMER))])
+        self.transports.respond(response, self.wire.stream.flow, key)
+        self.assertGreater(DEFAULT.flow_time, FLOW_TIMER)
+        self.reactor.advance(FLOW_TIMER)
+        self.wire.receive(b"\r\n\r\n")
+        self.lasts(DEFAULT.flow_time)
 
     def test_a_far_end_that_does_not_let_go_is_cut_off(self) -> None:
         """

@@ -11,9 +11,11 @@ from twisted.internet.interfaces import IReactorUDP, IUDPTransport
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from sipxha.net.stun import binding_answer
 from sipxha.net.udp import MAX_DATAGRAM, SipDatagrams
 from sipxha.sip.hop import Flow
 from sipxha.sip.message import Request
+from tests.net.test_stun import a_binding_request
 from tests.support.fakes import RecordingReceiver, SipReactor, a_request
 
 
@@ -53,6 +55,17 @@ class SipDatagramsTests(SynchronousTestCase):
         self.reactor.udp.receive(request.encode())
         ((message, _),) = self.receiver.messages
         self.assertEqual(len(message.body), 65_000)
+
+    def test_O10_stun_is_answered_to_where_it_came_from(self) -> None:
+        """
+        And what is damaged is dropped.
+        """
+        self.reactor.udp.receive(a_binding_request(), "10.0.0.9", 5062)
+        ((answer, place),) = self.reactor.udp.written
+        self.assertEqual(place, ("10.0.0.9", 5062))
+        self.assertEqual(answer, binding_answer(a_binding_request(), "10.0.0.9", 5062))
+        self.reactor.udp.receive(a_binding_request(length=8))
+        self.assertEqual((len(self.reactor.udp.written), self.receiver.messages), (1, []))
 
     def test_a_keep_alive_is_no_message(self) -> None:
         """

@@ -141,6 +141,48 @@ class RecursionTests(SynchronousTestCase):
         self.assertEqual(started(effects), [])
         self.assertEqual(forwarded(effects), [302])
 
+    FLOWS = (
+        '<sip:a@h;ob>;+sip.instance="<urn:uuid:1>";reg-id=1',
+        '<sip:b@h;ob>;+sip.instance="<urn:uuid:1>";reg-id=2',
+        '<sip:c@h;ob>;+sip.instance="<urn:uuid:1>";reg-id=3;q=0.5',
+        '<sip:d@h;ob>;+sip.instance="<urn:uuid:2>";reg-id=1',
+        '<sip:e@h>;+sip.instance="<urn:uuid:1>"',
+    )
+    """Three flows to one phone, one to another, and a contact that is no flow."""
+
+    def test_O06_a_phone_is_tried_over_one_flow_at_a_time(self) -> None:
+        """
+        After 430 and 408 over the next one, in the order of q; another phone
+        rings meanwhile.
+        """
+        tree = context()
+        effects = tree.response_received(0, answer(302, *self.FLOWS), NOW)
+        self.assertEqual(started(effects), ["sip:a@h;ob", "sip:d@h;ob", "sip:e@h"])
+        self.assertEqual(started(tree.response_received(1, answer(430), NOW)), ["sip:b@h;ob"])
+        self.assertEqual(started(tree.response_received(4, answer(408), NOW)), ["sip:c@h;ob"])
+        self.assertEqual(forwarded(tree.response_received(5, answer(200), NOW)), [200])
+
+    def test_O06_whatever_else_the_phone_says_is_its_answer(self) -> None:
+        """
+        It was reached; and what was cancelled goes nowhere else.
+        """
+        tree = context()
+        tree.response_received(0, answer(302, *self.FLOWS[:3]), NOW)
+        self.assertEqual(forwarded(tree.response_received(1, answer(486), NOW)), [486])
+        tree = context()
+        tree.response_received(0, answer(302, *self.FLOWS[:3]), NOW)
+        tree.cancelled(NOW)
+        self.assertEqual(started(tree.response_received(1, answer(408), NOW)), [])
+
+    def test_O06_flows_that_are_gone_say_less_than_any_phone(self) -> None:
+        """
+        430 goes up where there is nothing else.
+        """
+        tree = context()
+        tree.response_received(0, answer(302, self.FLOWS[0], "<sip:x@h>"), NOW)
+        tree.response_received(1, answer(430), NOW)
+        self.assertEqual(forwarded(tree.response_received(2, answer(480), NOW)), [480])
+
     def test_contacts_beyond_the_limit_are_not_tried(self) -> None:
         """
         One request has no more than L{MAX_TARGETS} targets.

@@ -14,7 +14,7 @@ from sipxha.services.auth_proxy import AuthProxy
 from sipxha.services.proxy import IDENTITY, NOBODY
 from sipxha.sip.hop import Flow, Hop
 from sipxha.sip.message import Request
-from tests.services.proxies import SECRET, Surroundings, a_request, receive
+from tests.services.proxies import DOMAIN, SECRET, Surroundings, a_request, receive
 from tests.support.fake_endpoint import FLOW, FakeBranch
 
 PHONE = "sip:202@10.1.1.9:5062"
@@ -111,6 +111,20 @@ class AuthProxyTests(SynchronousTestCase):
         """
         self.invite().answer(302, "<sip:other@10.1.1.10>")
         self.assertEqual((self.endpoint.statuses, len(self.endpoint.branches)), ([100, 302], 1))
+
+    def test_G05_a_dialog_with_a_gruu_goes_on_by_the_forking_proxy(self) -> None:
+        """
+        Which does not know the dialog, and takes our word for it; a token it
+        knows by itself.
+        """
+        bye = self.in_dialog("BYE")
+        bye.uri = f"sip:201@{DOMAIN};gr=urn:uuid:1"
+        receive(self.proxy, bye)
+        self.assertTrue(self.endpoint.branches[-1].request.has(IDENTITY))
+        bye = self.in_dialog("BYE")
+        bye.add("route", f"<{self.around.edge(address='10.1.2.50').route(FLOW)}>")
+        receive(self.proxy, bye)
+        self.assertFalse(self.endpoint.branches[-1].request.has(IDENTITY))
 
     def test_O06_an_edge_that_is_gone_is_a_flow_that_is_gone(self) -> None:
         """

@@ -109,6 +109,17 @@ class RedirectTests(SynchronousTestCase):
             ],
         )
 
+    def test_O06_flows_tell_whose_they_are(self) -> None:
+        """
+        So that the proxy tries those of one phone one after the other.
+        """
+        self.bind("<sip:a@h>", instance_id="<urn:uuid:1>", reg_id=2)
+        self.bind("<sip:b@h>", instance_id="<urn:uuid:1>")
+        self.assertEqual(
+            sorted(self.contacts()),
+            ['<sip:a@h>;+sip.instance="<urn:uuid:1>";reg-id=2;expires=3600', "<sip:b@h>;expires=3600"],
+        )
+
     def test_contacts_that_another_kind_of_registrar_kept_are_shown_alike(self) -> None:
         """
         With a display name, or without brackets; even what cannot be read

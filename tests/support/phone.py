@@ -261,13 +261,19 @@ class Phone(MultiService):
 
     # Outgoing
 
-    def register(self, expires: int = 3600, at: str | None = None) -> Deferred[Response]:
+    def register(self, expires: int = 3600, at: str | None = None, flow: int = 0) -> Deferred[Response]:
         """
         @param at: the address of the server; found by DNS if left out.
 
+        @param flow: which of several, for a phone that registers over more
+            than one (RFC 5626).
+
         @return: fires with the final response.
         """
-        return self._register(f"<{self.contact}>", expires, at)
+        contact = f"<{self.contact}>"
+        if flow:
+            contact += f';reg-id={flow};+sip.instance="<urn:uuid:00000000-0000-1000-8000-{self.user:0>12}>"'
+        return self._register(contact, expires, at)
 
     def unregister_all(self, at: str | None = None) -> Deferred[Response]:
         """
@@ -287,6 +293,7 @@ class Phone(MultiService):
                 ("cseq", "0 REGISTER"),
                 ("contact", contact),
                 ("expires", str(expires)),
+                ("supported", "path, outbound"),
             ],
         )
         return self.send(request, self._server(at), self._register_cseq)

@@ -234,7 +234,7 @@ class Server:
         The rows that it holds live, as C{sipxha registrations --json}.
         """
         rows: list[Row] = ask(self.config, "/registrations")
-        return sorted(rows, key=lambda row: (row["identity"], row["contact"]))
+        return sorted(rows, key=lambda row: (row["identity"], row["contact"], row["reg_id"]))
 
     def peers(self) -> list[Row]:
         """

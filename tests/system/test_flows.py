@@ -117,6 +117,28 @@ class FlowTests(PairTestCase):
             await caller.call(callee.aor, through=node.address)
         self.assertEqual(caught.exception.response.status, 480)
 
+    async def test_O06_a_phone_with_two_flows_is_reached_while_one_of_them_is_there(self) -> None:
+        """
+        It rings once, whichever is tried; also when the node of the one is dead.
+        """
+        caller = await self.registered(self.west)
+        phone = self.phone("tcp", believes=BEHIND_NAT)
+        for number, node in enumerate(self.pair.nodes, 1):
+            response = await phone.register(at=node.address, flow=number)
+            self.assertEqual((response.status, response.values("require")), (200, ["outbound"]))
+            self.assertTrue(response.has("flow-timer"))
+        await self.pair.level()
+        self.assertEqual(len(self.live(self.west, phone)), 2)
+        for node in self.pair.nodes:
+            call = await caller.call(phone.aor, through=node.address)
+            self.assertEqual((await call.hang_up()).status, 200, node.name)
+        self.assertEqual(len(phone.rung), 2)
+        self.east.kill()
+        for _ in range(2):
+            call = await caller.call(phone.aor, through=self.west.address)
+            self.assertEqual((await call.hang_up()).status, 200)
+        self.assertEqual(len(phone.rung), 4)
+
     async def test_a_nat_that_remembers_outlives_a_node(self) -> None:
         """
         A flow over UDP belongs to no life of the node.
