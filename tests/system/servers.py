@@ -43,7 +43,7 @@ reactor: Any = _reactor
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 PASSWORD = "correct horse"
-USERS = 80
+USERS = 160
 PATIENCE = 20.0
 """Seconds after which what a test waits for will not come."""
 
