@@ -10,6 +10,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import time
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,13 +113,27 @@ def ask_node(node: NodeName, page: str, **query: str) -> Any | None:
 
     @return: L{None} when it is not running.
     """
+    return _request(node, "GET", f"{page}?{urlencode(query)}" if query else page)
+
+
+def tell(node: NodeName, page: str, value: object) -> Any:
+    """
+    Have the running node change something, or end the command.
+    """
+    answer = _request(node, "POST", page, json.dumps(value).encode())
+    if answer is None:
+        fail(f"the node {node.name} is not running")
+    return answer
+
+
+def _request(node: NodeName, method: str, page: str, body: bytes | None = None) -> Any | None:
     if not node.control_socket.exists():
         return None
     connection = _ControlConnection(node.control_socket)
     try:
-        connection.request("GET", f"{page}?{urlencode(query)}" if query else page)
+        connection.request(method, page, body)
         response = connection.getresponse()
-        body = response.read()
+        answer = response.read()
     except (FileNotFoundError, ConnectionRefusedError):
         return None
     except (OSError, http.client.HTTPException) as error:
@@ -126,8 +141,19 @@ def ask_node(node: NodeName, page: str, **query: str) -> Any | None:
     finally:
         connection.close()
     if response.status != http.client.OK:
-        fail(f"the node {node.name} answered {response.status} {response.reason}")
-    return json.loads(body)
+        fail(f"the node {node.name} answered {response.status} {response.reason}{_reason(answer)}")
+    return json.loads(answer)
+
+
+def _reason(answer: bytes) -> str:
+    """
+    Why it was refused, as far as the node says.
+    """
+    try:
+        value = json.loads(answer)
+    except ValueError:
+        return ""
+    return f": {value['error']}" if isinstance(value, dict) and "error" in value else ""
 
 
 def _timed(row: dict[str, Any]) -> dict[str, Any]:
@@ -168,12 +194,27 @@ def peers(config: Path, as_json: bool) -> None:
 
 @click.command()
 @click.argument("user", required=False)
+@click.option("--xml", "as_xml", is_flag=True, help="Print a registration.xml, as sipX kept it.")
 @config_option
 @json_option
-def registrations(user: str | None, config: Path, as_json: bool) -> None:
+def registrations(user: str | None, as_xml: bool, config: Path, as_json: bool) -> None:
     """
     Show who is registered, and where; USER without @ is a user of the domain.
     """
     query = {} if user is None else {"user": user}
+    if as_xml:
+        if as_json:
+            raise click.UsageError("--xml and --json exclude each other")
+        _print_xml(ask(config, "/registrations", **query))
+        return
     rows = [_timed(row) for row in ask(config, "/registrations", **query)]
     table(rows, REGISTRATION_COLUMNS if as_json else SHORT_REGISTRATION_COLUMNS, as_json)
+
+
+def _print_xml(rows: list[dict[str, Any]]) -> None:
+    from sipxha.store.registration_xml import write_registrations
+
+    for row in rows:
+        row["expires"] = int(datetime.fromisoformat(row["expires"]).timestamp())
+    for piece in write_registrations(rows, time.time()):
+        click.echo(piece, nl=False)

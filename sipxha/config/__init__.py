@@ -14,6 +14,8 @@ What a node is told: the configuration, and the files that it names.
     users         credential.xml, permission.xml and alias.xml
     rules         forwardingrules.xml and authrules.xml
     whole_file    how files are written
+    sipx          the tables and settings of sipXpbx, for who comes from there
+    takeover      people and settings of sipXpbx into a node's files
 
 Files are read here, before a reactor runs; nothing here opens a socket.
 """

@@ -305,6 +305,70 @@ def forbid(files: model.Users, identity: str, permissions: Iterable[str], node: 
         return tables.save(node)
 
 
+def import_credentials(
+    files: model.Users, domain: str, credentials: Iterable[Credential], node: str
+) -> list[bool]:
+    """
+    Add credentials that come as hashes.  Whoever may register already keeps
+    what is there.
+
+    @return: Of each, whether it was added.
+    """
+    added = []
+    with changing(files) as tables:
+        root = tables.root("credential")
+        known: set[tuple[str, str]] = set()
+        for item in items(files.credentials, root):
+            held = _credential(files.credentials, item, domain)
+            known |= {(held.identity, held.realm), (held.username, held.realm)}
+        for credential in credentials:
+            keys = {(credential.identity, credential.realm), (credential.username, credential.realm)}
+            added.append(not keys & known)
+            if added[-1]:
+                known |= keys
+                item = _add(root, "item")
+                _add(item, "uri", f"sip:{credential.identity}")
+                _add(item, "realm", credential.realm)
+                _add(item, "userid", credential.username)
+                for algorithm, token in credential.ha1.items():
+                    _add(item, PASSTOKENS[algorithm], token)
+                _add(item, "authtype", "DIGEST")
+                tables.changed("credential")
+        tables.save(node)
+    return added
+
+
+def import_rows(
+    files: model.Users, kind: str, domain: str, rows: Iterable[tuple[str, str]], node: str
+) -> list[bool]:
+    """
+    Add permissions or aliases; those that are there already stay.
+
+    @param kind: C{permission} or C{alias}.
+    @param rows: Identity, and the permission or the contact.
+
+    @return: Of each, whether it was added.
+    """
+    added = []
+    path, column = path_of(files, kind), "contact" if kind == "alias" else kind
+    with changing(files) as tables:
+        root = tables.root(kind)
+        known = set()
+        for item in items(path, root):
+            said = columns(item)
+            known.add((_identity(path, item, said, "identity", domain), _text(path, item, said, column)))
+        for identity, text in rows:
+            added.append((identity, text) not in known)
+            if added[-1]:
+                known.add((identity, text))
+                item = _add(root, "item")
+                _add(item, "identity", f"sip:{identity}")
+                _add(item, column, text)
+                tables.changed(kind)
+        tables.save(node)
+    return added
+
+
 def _held(path: Path, root: etree._Element, identity: str) -> dict[str, list[etree._Element]]:
     domain = identity.rpartition("@")[2]
     held: dict[str, list[etree._Element]] = {}

@@ -17,4 +17,5 @@ here sends, stores or waits.
     register   a REGISTER request -> what it asks for, or a refusal
     table      the registry: the registrar's and replication's ways to change it
     administrative  what an operator binds and unbinds
+    adopt      rows of another registrar become this node's
 """

@@ -202,6 +202,17 @@ def read_contact(address: Address, default: int | None, terms: Terms) -> Offer:
     )
 
 
+def contact_text(address: Address) -> str:
+    """
+    The canonical text of a contact: what L{Offer} has of one that is sent.
+    """
+    text = f"<{address.uri}>"
+    for name, value in address.params:
+        if name.lower() not in _OURS:
+            text += f";{name}" if value is None else f";{name}={value}"
+    return text
+
+
 def _flows(offers: list[Offer], request: Request, path: Sequence[Address]) -> tuple[list[Offer], bool]:
     """
     RFC 5626 section 6: a reg-id counts when whoever is next to the phone

@@ -22,6 +22,7 @@ One Twisted service for each of a node's jobs.
     overview      how the node is
     log_line      how an event of the log reads
     console       what a running node answers over HTTP
+    administration  what its operator may change while it runs
 
 They own sockets and files through L{sipxha.net} and L{sipxha.store}, and
 decide by what the pure packages below say.

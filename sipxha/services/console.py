@@ -10,8 +10,8 @@ node, as JSON over HTTP.
     GET /readyz                     200 when the node serves, 503 before
 
 It is served on C{data/control.sock}, which only the node's own user can open,
-and on the console's address, which is a loopback address.  Nothing can be
-changed here.
+and on the console's address, which is a loopback address.  What may be changed
+(POST, with JSON) is given to the control socket only.
 """
 
 from __future__ import annotations
@@ -24,12 +24,21 @@ from typing import Any, Protocol
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IListeningPort, IReactorTCP, IReactorUNIX
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web import http, server
 from twisted.web.resource import Resource
 
 from sipxha.config import model
+from sipxha.errors import RemoteError, SipxhaError
 
 Row = Mapping[str, Any]
+
+Action = Callable[[Any], "Deferred[Any]"]
+"""
+Takes what was posted, and fires with the answer; what was posted and cannot
+be used is a L{RemoteError}, what cannot be done now a L{LocalError}.
+"""
 
 
 class IConsoleReactor(IReactorTCP, IReactorUNIX):
@@ -85,9 +94,15 @@ class Api(Resource):
 
     isLeaf = True
 
-    def __init__(self, view: View) -> None:
+    _log = Logger()
+
+    def __init__(self, view: View, actions: Mapping[bytes, Action] | None = None) -> None:
+        """
+        @param actions: What can be posted, by path.
+        """
         super().__init__()
         self._view = view
+        self._actions = {} if actions is None else actions
         self._answers: dict[bytes, Callable[[server.Request], tuple[int, object]]] = {
             b"/status": lambda request: (http.OK, view.status()),
             b"/registrations": self._registrations,
@@ -97,20 +112,56 @@ class Api(Resource):
             b"/readyz": self._readyz,
         }
 
-    def render(self, request: server.Request) -> bytes:
+    def render(self, request: server.Request) -> bytes | int:
         """
-        Answer one question.
+        Answer one question, or do what is asked for.
         """
+        action = self._actions.get(request.path)
+        if request.method == b"POST" and action is not None:
+            self._act(request, action)
+            return server.NOT_DONE_YET
+        status, value = self._answer(request)
+        return self._encode(request, status, value)
+
+    def _answer(self, request: server.Request) -> tuple[int, object]:
         answer = self._answers.get(request.path)
         if request.method not in (b"GET", b"HEAD"):
-            status: int = http.NOT_ALLOWED
-            value: object = {"error": "only GET is known here"}
             request.setHeader(b"allow", b"GET, HEAD")
-        elif answer is None:
-            status = http.NOT_FOUND
-            value = {"error": "no such page"}
-        else:
-            status, value = answer(request)
+            return http.NOT_ALLOWED, {"error": "only GET is known here"}
+        if answer is None:
+            return http.NOT_FOUND, {"error": "no such page"}
+        return answer(request)
+
+    def _act(self, request: server.Request, action: Action) -> None:
+        """
+        Do what was posted, and answer when it is done.
+        """
+
+        def done(value: object) -> tuple[int, object]:
+            return http.OK, value
+
+        def failed(failure: Failure) -> tuple[int, object]:
+            error = failure.value
+            if isinstance(error, SipxhaError):
+                status = http.BAD_REQUEST if isinstance(error, RemoteError) else http.SERVICE_UNAVAILABLE
+                return status, {"error": str(error)}
+            self._log.failure("POST {path} was not done", failure, path=request.path.decode())
+            return http.INTERNAL_SERVER_ERROR, {"error": "a fault of ours: see the log"}
+
+        def answer(result: tuple[int, object]) -> None:
+            if not request.finished and request.channel is not None:
+                request.write(self._encode(request, *result))
+                request.finish()
+
+        assert request.content is not None
+        try:
+            posted = json.loads(request.content.read())
+        except ValueError:
+            answer((http.BAD_REQUEST, {"error": "expected JSON"}))
+            return
+        maybeDeferred(action, posted).addCallbacks(done, failed).addCallback(answer)
+
+    def _encode(self, request: server.Request, status: int, value: object) -> bytes:
         request.setResponseCode(status)
         request.setHeader(b"content-type", b"application/json")
         request.setHeader(b"cache-control", b"no-store")
@@ -147,9 +198,18 @@ class Console(Service):
     """
 
     def __init__(
-        self, reactor: IConsoleReactor, view: View, socket: Path, address: model.Console | None
+        self,
+        reactor: IConsoleReactor,
+        view: View,
+        socket: Path,
+        address: model.Console | None,
+        actions: Mapping[bytes, Action] | None = None,
     ) -> None:
+        """
+        @param actions: What can be posted to the control socket, by path.
+        """
         self._reactor = reactor
+        self._actions = actions
         self._view = view
         self._socket = socket
         self._address = address
@@ -164,10 +224,11 @@ class Console(Service):
         super().startService()
         # Twisted's annotations do not see that a Site is a factory.
         site: Any = _Site(Api(self._view))
+        control: Any = _Site(Api(self._view, self._actions))
         # A killed node leaves its socket behind, and only one node can have
         # this folder.
         self._socket.unlink(missing_ok=True)
-        self._ports.append(self._reactor.listenUNIX(str(self._socket), site, mode=0o600))
+        self._ports.append(self._reactor.listenUNIX(str(self._socket), control, mode=0o600))
         if self._address is not None:
             self._ports.append(
                 self._reactor.listenTCP(self._address.port, site, interface=self._address.address)

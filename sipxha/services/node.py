@@ -42,10 +42,11 @@ from sipxha.registry.domain import ServedDomain
 from sipxha.registry.gruu import Gruus
 from sipxha.registry.register import Terms
 from sipxha.registry.table import Registry
+from sipxha.services.administration import Administration
 from sipxha.services.call_log import CallLog
 from sipxha.services.change_log import ChangeLog
 from sipxha.services.cluster import Cluster
-from sipxha.services.console import Console
+from sipxha.services.console import Action, Console
 from sipxha.services.edge import Edge
 from sipxha.services.neighbours import Neighbours
 from sipxha.services.overview import Overview
@@ -117,6 +118,11 @@ class Node(Service):
         """The same for each user of the certificates."""
 
         self._edge: Edge | None = None
+        self._actions: dict[bytes, Action] = {}
+        """What may be posted to the control socket, as soon as it can be done."""
+
+        self._updated: Callable[[], None] = _nothing
+        """Tells replication, where there is one, that there is something new."""
 
         self._was_degraded = False
         """When it was last looked at."""
@@ -175,7 +181,8 @@ class Node(Service):
         if config.registrar is not None:
             self._open_registry(config.registrar)
         self._run(users)
-        self._run(Console(self._reactor, self.overview, config.node.control_socket, config.console))
+        socket = config.node.control_socket
+        self._run(Console(self._reactor, self.overview, socket, config.console, self._actions))
         if config.call_events is not None:
             self._open_call_events(config.call_events)
         node = config.node
@@ -188,6 +195,10 @@ class Node(Service):
             endpoints.append(self._registrar(config.registrar, locator))
             if self.overview.replication is not None:
                 await self.overview.replication.ready
+            administration = Administration(
+                self._reactor, self._registry, self._store, config.registrar.max_expires, self._updated
+            )
+            self._actions[b"/import"] = administration.import_rows
         self.overview.endpoints = endpoints
         for endpoint in endpoints:
             self._run(endpoint)
@@ -359,6 +370,7 @@ class Node(Service):
         else:
             self._run(self._every(PURGE_INTERVAL, self._purge))
             updated = _nothing
+        self._updated = updated
         domain = self._config.domain
         terms = Terms(
             ServedDomain(domain.name, domain.aliases),

@@ -7,6 +7,7 @@ Nothing here decides what a row or an event means.
     registrations  the registry's rows in SQLite, committed in groups
     registry_file  its file: schema, upgrades, and what is refused
     wal            whether SQLite's log is whole
+    registration_xml  the registry as sipX kept it, read and written
     postgres       the embedded PostgreSQL server of a node
     pool           connections to one database, over txpostgres
     schema         versioned SQL files, applied and upgraded

@@ -5,17 +5,22 @@ Tests for L{sipxha.services.console}.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.defer import fail, succeed
 from twisted.internet.testing import MemoryReactor
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
 from twisted.web.test.requesthelper import DummyRequest
 
 from sipxha.config import model
+from sipxha.errors import RemoteError
 from sipxha.services.console import Api, Console
+from sipxha.store.registrations import NotYetWritten
 
 
 class FakeNode:
@@ -115,7 +120,55 @@ class ApiTests(SynchronousTestCase):
         """
         There is GET, and nothing else.
         """
-        self.assertEqual(ask(self.api, b"/status", b"POST"), (405, {"error": "only GET is known here"}))
+        for path in (b"/status", b"/import"):
+            self.assertEqual(ask(self.api, path, b"POST"), (405, {"error": "only GET is known here"}))
+
+
+class ActionTests(SynchronousTestCase):
+    """
+    Tests for what may be posted.
+    """
+
+    def post(self, body: bytes, action: Callable[[Any], Any]) -> tuple[int, Any]:
+        """
+        Post something, and decode the answer.
+        """
+        request: Any = DummyRequest([b""])
+        request.path = b"/import"
+        request.method = b"POST"
+        request.content = BytesIO(body)
+        request.channel = object()
+        self.assertEqual(Api(FakeNode(), {b"/import": action}).render(request), NOT_DONE_YET)
+        return request.responseCode or 200, json.loads(b"".join(request.written))
+
+    def test_the_answer_waits_until_it_is_done(self) -> None:
+        """
+        And tells what came of it.
+        """
+        self.assertEqual(self.post(b"[1, 2]", lambda posted: succeed(sum(posted))), (200, 3))
+
+    def test_what_cannot_be_used_is_the_senders_fault(self) -> None:
+        """
+        What cannot be done is ours.
+        """
+
+        def refuse(_: Any) -> Any:
+            raise RemoteError("no such row")
+
+        self.assertEqual(self.post(b"{", succeed)[0], 400)
+        self.assertEqual(self.post(b"1", refuse), (400, {"error": "no such row"}))
+        self.assertEqual(
+            self.post(b"1", lambda _: fail(NotYetWritten("disk full"))), (503, {"error": "disk full"})
+        )
+
+    def test_a_fault_of_ours_is_answered_and_logged(self) -> None:
+        """
+        Nothing of it leaves the node.
+        """
+        status, answer = self.post(b"1", lambda _: fail(ZeroDivisionError("secret")))
+        self.assertEqual(status, 500)
+        self.assertNotIn("secret", str(answer))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
 
 class ConsoleTests(SynchronousTestCase):
@@ -134,7 +187,7 @@ class ConsoleTests(SynchronousTestCase):
         """
         Start a console.
         """
-        console = Console(self.reactor, FakeNode(), self.socket, address)
+        console = Console(self.reactor, FakeNode(), self.socket, address, {b"/import": succeed})
         console.startService()
         return console
 
@@ -157,4 +210,6 @@ class ConsoleTests(SynchronousTestCase):
         ((port, site, _backlog, interface),) = self.reactor.tcpServers
         self.assertEqual((port, interface), (8080, "127.1.1.1"))
         self.assertIsInstance(site.resource, Api)
+        # What can be changed can be changed over the socket only.
+        self.assertEqual(ask(site.resource, b"/import", b"POST")[0], 405)
         self.assertIsNone(self.successResultOf(console.stopService()))

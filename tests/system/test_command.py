@@ -10,6 +10,7 @@ import re
 import shutil
 import stat
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from sipxha.cli.main import VERBS
 from sipxha.registry.binding import Binding
 from sipxha.store.cdr_store import COLUMNS as CDR_COLUMNS
 from tests.support.pair import DOMAIN, CommandFailed, free_network, run, sipxha
+from tests.support.sipx import table
 from tests.system.servers import BIN, PairTestCase, reactor, until
 
 NAMES = (f"sipx1.{DOMAIN}", f"sipx2.{DOMAIN}")
@@ -382,3 +384,28 @@ class RunningPairTests(PairTestCase):
         """
         out = await sipxha(reactor, "check", "--config", str(self.east.config))
         self.assertEqual(out, f"{self.east.config}: the node {self.east.name} runs\n")
+
+    async def test_registrations_of_sipx_are_taken_by_a_running_node(self) -> None:
+        """
+        And replicated as any other; they can be written as sipX kept them.
+        """
+        user = next(self.pair.users)
+        item = {
+            "callid": f"sipx-{user}",
+            "cseq": "17",
+            "uri": f"sip:{user}@{DOMAIN}",
+            "contact": f"sip:{user}@10.1.1.7",
+            "expires": str(int(time.time()) + 1000),
+        }
+        folder = Path(tempfile.mkdtemp(prefix="sipxha-"))
+        self.addCleanup(shutil.rmtree, folder)
+        (folder / "registration.xml").write_text(table("registration", item))
+        for outcome in ("taken", "known"):
+            (row,) = await self.rows("import-sipx", str(folder))
+            self.assertEqual(row["outcome"], outcome)
+        rows = {row["callid"]: row for row in await self.pair.level()}
+        self.assertEqual(rows[f"sipx-{user}"]["primary"], self.east.name)
+        out = await sipxha(reactor, "registrations", str(user), "--xml", "--config", str(self.east.config))
+        (folder / "registration.xml").write_text(out)
+        (row,) = await self.rows("import-sipx", str(folder))
+        self.assertEqual(row["outcome"], "known")

@@ -1,0 +1,83 @@
+"""
+Tests for L{sipxha.services.administration}.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.trial.unittest import TestCase
+
+from sipxha.errors import RemoteError
+from sipxha.registry.table import Registry
+from sipxha.services.administration import Administration
+from sipxha.store.registrations import NotYetWritten, RegistrationStore
+from tests.registry.rows import a_row
+
+NAME = "sipx2.example.com"
+
+
+class ImportTests(TestCase):
+    """
+    Tests for rows that are posted.
+    """
+
+    def setUp(self) -> None:
+        self.path = Path(self.mktemp())
+        clock: Any = reactor
+        self.store = RegistrationStore(self.path, clock)
+        self.store.open()
+        self.addCleanup(self.store.close)
+        self.registry = Registry(NAME, 7200)
+        self.updates: list[int] = []
+        self.administration = Administration(
+            clock, self.registry, self.store, 7200, lambda: self.updates.append(self.registry.update_number)
+        )
+        self.rows = [
+            a_row(identity=f"{number}@example.com", primary="-", expires=int(clock.seconds()) + 1000)
+            for number in (201, 202)
+        ]
+
+    def posted(self) -> list[Any]:
+        """
+        The rows as JSON brings them.
+        """
+        return [list(row[:-1]) for row in self.rows]
+
+    async def test_they_are_on_the_disk_and_then_replicated(self) -> None:
+        """
+        Each is told whether it was news.
+        """
+        self.assertEqual(await self.administration.import_rows(self.posted()[:1]), [True])
+        self.assertEqual(await self.administration.import_rows(self.posted()), [False, True])
+        self.assertEqual(self.updates, [1, 2])
+        await self.store.close()
+        rows = RegistrationStore(self.path, self.store._reactor)
+        held = rows.open()
+        await rows.close()
+        self.assertEqual(
+            {(row.identity, row.primary) for row in held}, {(row.identity, NAME) for row in self.rows}
+        )
+
+    async def test_nothing_is_taken_of_what_holds_no_row(self) -> None:
+        """
+        However it is broken.
+        """
+        bad: list[Any] = [None, 1, [1], [[1, 2]], [{}], [[*self.posted()[0], 1.0]]]
+        for column, value in ((1, ""), (1, 7), (5, "17"), (6, -1), (2, "x" * 5000), (12, None)):
+            row = self.posted()[0]
+            row[column] = value
+            bad.append([self.posted()[1], row])
+        for posted in bad:
+            self.assertRaises(RemoteError, self.administration.import_rows, posted)
+        self.assertEqual((len(self.registry), self.updates), (0, []))
+
+    async def test_what_the_disk_refuses_is_refused_and_replicated(self) -> None:
+        """
+        It is in memory, and written later.
+        """
+        await self.store.close()
+        await self.assertFailure(self.administration.import_rows(self.posted()), NotYetWritten)
+        self.assertEqual(self.updates, [2])
