@@ -74,8 +74,9 @@ class ForkProxy(Proxy):
         follows, finds the flow that the request came on or goes to.
 
         A REGISTER is the registrar's to challenge.  A request inside a dialog
-        goes on without an identity: the authproxy knows by its own signature
-        whether the dialog was let in.
+        goes on without an identity, unless it wants to be looked up: the
+        authproxy knows by its own signature whether the dialog was let in, and
+        says so when the far end is a GRUU.
         """
         try:
             way = self.edge.way(taken, flow, self._next_is_ours(request))
@@ -124,6 +125,9 @@ class ForkProxy(Proxy):
             if way is not None:
                 # A flow is open to those who have proved something.
                 return Refusal(403)
+            if is_in_dialog and not request.has("route") and self.rules.serves(request.request_uri):
+                # A tag is easily made up, and whether there is such a user is not for strangers.
+                return self.challenge(request)
             return Admission(None, in_dialog=True)
         owner = self.edge.owner(request, flow) if way is None else None
         if owner is not None:

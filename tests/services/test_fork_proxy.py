@@ -635,6 +635,16 @@ class ForkProxyTests(SynchronousTestCase):
         (recorded,) = self.recorded(self.endpoint.branches[0])
         self.assertTrue(recorded.startswith(f"<{self.proxy.edge.route(TCP)};"))
 
+    def test_a_tag_does_not_open_the_directory(self) -> None:
+        """
+        Whoever makes one up is asked for credentials like anybody else; what
+        the authproxy vouches for, in a dialog with a GRUU, is looked up.
+        """
+        receive(self.proxy, a_request("BYE", f"sip:202@{DOMAIN};gr=x", "callee"))
+        self.assertEqual((self.endpoint.statuses, self.endpoint.branches), ([407], []))
+        receive(self.proxy, self.signed(a_request("BYE", f"sip:202@{DOMAIN};gr=x", "callee")))
+        self.assertEqual(self.endpoint.branches[0].hops, [Hop("udp", f"rr.{DOMAIN}", 5060)])
+
     def test_in_dialog_requests_are_left_to_the_authproxy(self) -> None:
         """
         No challenge, no identity, no event.

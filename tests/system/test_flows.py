@@ -4,8 +4,17 @@ Phones that can be reached in no way but on the flow that they have opened.
 
 from __future__ import annotations
 
+import socket
+import ssl
+
+from twisted.internet.threads import deferToThread
+
+from sipxha.sip.message import Message, Request, Response
+from sipxha.sip.parser import parse_message
+from sipxha.sip.response import response_to
+from tests.support.pair import DOMAIN
 from tests.support.phone import CallFailed, Phone
-from tests.system.servers import PairTestCase, Server, until
+from tests.system.servers import PATIENCE, PairTestCase, Server, until
 
 BEHIND_NAT = "192.0.2.7"
 """An address at which nobody is."""
@@ -138,6 +147,56 @@ class FlowTests(PairTestCase):
             call = await caller.call(phone.aor, through=self.west.address)
             self.assertEqual((await call.hang_up()).status, 200)
         self.assertEqual(len(phone.rung), 4)
+
+    async def test_a_phone_over_tls_is_called_over_its_connection(self) -> None:
+        """
+        Through either node; it has no certificate.
+        """
+        caller = await self.registered(self.west)
+        line = self.phone()
+        context = ssl.create_default_context(cafile=str(self.pair.folder / "pair" / "ca" / "ca.crt"))
+        plain = await deferToThread(socket.create_connection, (self.east.address, 5061), PATIENCE)
+        wire = await deferToThread(context.wrap_socket, plain, server_hostname=self.east.name)
+        self.addCleanup(wire.close)
+
+        def exchange(said: Message | None) -> Message:
+            if said is not None:
+                wire.sendall(said.encode())
+            return parse_message(wire.recv(65536))
+
+        request = Request(
+            "REGISTER",
+            f"sip:{DOMAIN}",
+            [
+                ("via", "SIP/2.0/TLS phone.invalid;branch=z9hG4bKt1;rport"),
+                ("max-forwards", "70"),
+                ("from", f"<{line.aor}>;tag=t1"),
+                ("to", f"<{line.aor}>"),
+                ("call-id", f"tls-{line.user}"),
+                ("cseq", "1 REGISTER"),
+                ("contact", f"<sip:{line.user}@phone.invalid;transport=tls>"),
+            ],
+        )
+        challenge = await deferToThread(exchange, request)
+        request.set("authorization", line.credentials(challenge.rows("www-authenticate"), request))
+        request.set("via", "SIP/2.0/TLS phone.invalid;branch=z9hG4bKt2;rport")
+        request.set("cseq", "2 REGISTER")
+        answer = await deferToThread(exchange, request)
+        assert isinstance(answer, Response)
+        self.assertEqual(answer.status, 200)
+        await self.pair.level()
+        for node in self.pair.nodes:
+            calling = caller.call(line.aor, through=node.address)
+            invite = await deferToThread(exchange, None)
+            assert isinstance(invite, Request)
+            self.assertEqual(invite.method, "INVITE")
+            self.assertIn(f"@{self.east.name}:5061;transport=tls;lr", invite.rows("record-route")[0])
+            ack = await deferToThread(exchange, response_to(invite, 486, to_tag="busy"))
+            assert isinstance(ack, Request)
+            self.assertEqual(ack.method, "ACK")
+            with self.assertRaises(CallFailed) as caught:
+                await calling
+            self.assertEqual(caught.exception.response.status, 486, node.name)
 
     async def test_a_nat_that_remembers_outlives_a_node(self) -> None:
         """
