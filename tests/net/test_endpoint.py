@@ -210,7 +210,7 @@ class ServerTests(EndpointCase):
         self.assertEqual(self.received(), [200])
         self.assertEqual(self.heard(), ["request", "cancelled"])
 
-    def test_P29_a_cancel_after_the_answer_has_no_effect(self) -> None:
+    def test_P29_D04_a_cancel_after_the_answer_has_no_effect(self) -> None:
         """
         It is answered 200 all the same.
         """
@@ -228,7 +228,7 @@ class ServerTests(EndpointCase):
         self.reactor.udp.receive(a_request("CANCEL").encode())
         self.assertEqual((self.received(), self.heard()), ([481], []))
 
-    def test_an_ack_of_a_2xx_is_told_and_one_of_a_failure_is_not(self) -> None:
+    def test_D05_an_ack_of_a_2xx_is_told_and_one_of_a_failure_is_not(self) -> None:
         """
         That one belongs to the transaction.
         """
