@@ -296,7 +296,7 @@ def under_load(folder: Path) -> None:
         for number in range(ROUNDS):
             for subject in subjects:
                 subject.round(number, RATES)
-        for subject, rate in zip(subjects, (500, 4_000), strict=False):
+        for subject, rate in zip(subjects, (1_000, 4_000), strict=False):
             subject.limit(rate, 1.25)
         through = Subject("node, by its proxy", node.address, 5060, lambda: [node.pid], subjects[0].phones)
         through.once("refresh", 250)
