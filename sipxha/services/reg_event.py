@@ -159,6 +159,9 @@ class RegEvents(Service):
         """
         if not self.running:
             raise RegistrationRefused(503, "Stopping")
+        if request.has("require"):
+            required = ", ".join(request.values("require"))
+            raise RegistrationRefused(420, "Bad Extension", (("Unsupported", required),))
         now = self._driver.now()
         our_tag = request.to_tag or ids.tag(self._mint)
         key = (request.call_id, our_tag, request.from_.tag or "", _event_id(request))

@@ -288,6 +288,13 @@ class SubscribeTests(Case):
         self.assertEqual((answer.status, answer.get("accept")), (406, "application/reginfo+xml"))
         self.subscribe(("Accept", "application/pidf+xml, Application/Reginfo+xml;q=0.5"))
 
+    def test_M23_no_extension_is_known_here(self) -> None:
+        """
+        RFC 3261 section 8.2.2.3.
+        """
+        answer = self.answer(self.request(("Require", "eventlist, outbound")))
+        self.assertEqual((answer.status, answer.get("unsupported")), (420, "eventlist, outbound"))
+
     def test_a_watcher_needs_one_place_to_be_told_at(self) -> None:
         """
         400, and nothing is kept.
