@@ -187,7 +187,7 @@ class RegEvents(Service):
             event=request.get("event") or "",
             contact=self._contact(request),
             target=_target(request),
-            routes=tuple(request.values("record-route")),
+            routes=tuple(str(route) for route in request.record_routes),
             cseq=request.cseq.number,
         )
         effects = self._notifier.subscribe(key, identity, dialog, seconds, now)
@@ -263,9 +263,12 @@ class RegEvents(Service):
         Where the watcher's further requests are to go: this node.
         """
         endpoint = self.endpoint
-        if request.request_uri.scheme == "sips":
-            return f"<sips:{self._name}:{endpoint.port('tls')}>"
-        transport = "udp" if request.via.transport.lower() == "udp" else "tcp"
+        safe_port = endpoint.port("tls")
+        if request.request_uri.scheme == "sips" and safe_port is not None:
+            return f"<sips:{self._name}:{safe_port}>"
+        # It came by one of these.
+        liked = ("udp", "tcp") if request.via.transport.lower() == "udp" else ("tcp", "udp", "tls")
+        transport = next(each for each in liked if endpoint.port(each) is not None)
         host = endpoint.advertised
         host = f"[{host}]" if ":" in host else host
         return f"<sip:{host}:{endpoint.port(transport)};transport={transport}>"
@@ -315,10 +318,12 @@ class RegEvents(Service):
         located = self._locate(hop)
         telling = _Telling(self, effect.key)
         located.addCallback(lambda hops: self.endpoint.request(request, hops, telling))
-        located.addErrback(self._not_located, effect.key)
+        located.addErrback(self._not_sent, effect.key)
 
-    def _not_located(self, failure: Failure, key: Key) -> None:
-        failure.trap(SipxhaError)
+    def _not_sent(self, failure: Failure, key: Key) -> None:
+        if not failure.check(SipxhaError):
+            # Whatever it was, the notifier waits for the end of it.
+            self._log.failure("a NOTIFY of {callid} was not sent", failure, callid=key[0])
         self.answered(key, 503)
 
     def answered(self, key: Key, status: int) -> None:

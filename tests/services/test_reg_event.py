@@ -5,7 +5,7 @@ Tests for L{sipxha.services.reg_event}: SUBSCRIBE and NOTIFY, without sockets.
 from __future__ import annotations
 
 from itertools import count
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
@@ -43,12 +43,13 @@ class Endpoint(FakeEndpoint):
     """
 
     advertised = "10.1.1.50"
+    ports: ClassVar[dict[str, int]] = {"udp": 5070, "tcp": 5070, "tls": 5071}
 
     def port(self, transport: str) -> int | None:
         """
         As L{Endpoint.port<sipxha.net.endpoint.Endpoint.port>}.
         """
-        return {"udp": 5070, "tcp": 5070, "tls": 5071}[transport]
+        return self.ports.get(transport)
 
 
 class Case(SynchronousTestCase):
@@ -301,6 +302,7 @@ class SubscribeTests(Case):
         """
         for contact in ("", "<sip:a@10.1.1.7>, <sip:b@10.1.1.7>", "<tel:+1>"):
             self.assertEqual(self.answer(self.request(contact=contact)).status, 400)
+        self.assertEqual(self.answer(self.request(("Record-Route", "<nowhere"))).status, 400)
         self.assertEqual(len(self.events), 0)
 
     def test_what_is_safe_stays_safe(self) -> None:
@@ -309,6 +311,16 @@ class SubscribeTests(Case):
         """
         answer = self.subscribe(uri="sips:201@example.com", contact="<sips:201@10.1.1.7>")
         self.assertEqual(answer.get("contact"), "<sips:sipx1.example.com:5071>")
+
+    def test_the_contact_is_a_port_that_is_open(self) -> None:
+        """
+        Rather than the transport that it came by.
+        """
+        self.patch(Endpoint, "ports", {"tcp": 5070})
+        self.assertEqual(self.subscribe().get("contact"), "<sip:10.1.1.50:5070;transport=tcp>")
+        self.patch(Endpoint, "advertised", "2001:db8::1")
+        answer = self.subscribe(call_id="other@10.1.1.7")
+        self.assertEqual(answer.get("contact"), "<sip:[2001:db8::1]:5070;transport=tcp>")
 
 
 class DialogTests(Case):
@@ -418,6 +430,14 @@ class DialogTests(Case):
         self.events._locate = lambda uri: fail(RemoteError("no such host"))
         self.again()
         self.assertEqual(len(self.events), 0)
+
+    def test_a_fault_of_ours_costs_one_subscription(self) -> None:
+        """
+        And is logged.
+        """
+        self.events._locate = lambda uri: fail(ZeroDivisionError())
+        self.again()
+        self.assertEqual((len(self.events), len(self.flushLoggedErrors(ZeroDivisionError))), (0, 1))
 
     def test_a_subscription_ends_by_time(self) -> None:
         """
