@@ -76,6 +76,45 @@ def read_table(path: Path, kind: str) -> etree._Element:
     return root
 
 
+def stream_table(path: Path, kind: str) -> Iterator[etree._Element]:
+    """
+    The root of a table, still empty, and then its items one by one, each for
+    as long as nobody asks for the next: a table of thousands takes little
+    memory, and holds up no other thread when it goes.
+
+    @raise UsersRefused: It cannot be read, or is another.
+    """
+    try:
+        with open(path, "rb") as stream:
+            parsing = etree.iterparse(
+                stream,
+                events=("start", "end"),
+                resolve_entities=False,
+                no_network=True,
+                load_dtd=False,
+                huge_tree=False,
+            )
+            depth = 0
+            for event, element in parsing:
+                depth += 1 if event == "start" else -1
+                if event == "start":
+                    if depth == 1:
+                        if element.getroottree().docinfo.internalDTD is not None:
+                            raise UsersRefused(path, 1, "a document type is not allowed")
+                        check_table(path, element, kind)
+                        yield element
+                elif depth == 1:
+                    check_item(path, element)
+                    yield element
+                    element.clear()
+                    while element.getprevious() is not None:
+                        del element.getparent()[0]  # type: ignore[union-attr]
+    except OSError as error:
+        raise UsersRefused(path, None, error.strerror or "cannot be read") from error
+    except etree.XMLSyntaxError as error:
+        raise UsersRefused(path, error.lineno, error.msg) from error
+
+
 def check_table(path: Path, root: etree._Element, kind: str) -> None:
     """
     See that this is a table of a kind, with a version that is one.
@@ -107,12 +146,19 @@ def items(path: Path, root: etree._Element) -> Iterator[etree._Element]:
     @raise UsersRefused: There is something else in it.
     """
     for item in root:
-        tag = item.tag
-        if not isinstance(tag, str):
-            continue
-        if tag != "item" and local_name(item) != "item":
-            raise UsersRefused(path, item.sourceline, f"<{local_name(item)}> is not expected here")
-        yield item
+        if isinstance(item.tag, str):
+            check_item(path, item)
+            yield item
+
+
+def check_item(path: Path, item: etree._Element) -> None:
+    """
+    See that this is an item.
+
+    @raise UsersRefused: It is not.
+    """
+    if item.tag != "item" and local_name(item) != "item":
+        raise UsersRefused(path, item.sourceline, f"<{local_name(item)}> is not expected here")
 
 
 def columns(item: etree._Element) -> dict[str, str]:
@@ -302,16 +348,4 @@ def _glance(path: Path, kind: str) -> Version:
     """
     The version of a table of which nothing else is asked.
     """
-    try:
-        with open(path, "rb") as stream:
-            parsing = etree.iterparse(
-                stream, events=("start",), resolve_entities=False, no_network=True, load_dtd=False
-            )
-            for _, root in parsing:
-                check_table(path, root, kind)
-                return version_of(root)
-    except OSError as error:
-        raise UsersRefused(path, None, error.strerror or "cannot be read") from error
-    except etree.XMLSyntaxError as error:
-        raise UsersRefused(path, error.lineno, error.msg) from error
-    raise UsersRefused(path, None, "is empty")
+    return version_of(next(stream_table(path, kind)))

@@ -16,7 +16,7 @@ from lxml import etree
 
 from sipxha.auth.users import Users, Version
 from sipxha.config import model
-from sipxha.config.tables import KINDS, bound, changing, check_table, unbound
+from sipxha.config.tables import KINDS, bound, changing, check_table, items, unbound
 from sipxha.config.users import UsersRefused, users_of
 from sipxha.errors import RemoteError
 
@@ -97,7 +97,8 @@ def _checked(text: bytes, domain: str, realm: str) -> tuple[dict[str, etree._Ele
     try:
         for kind, root in roots.items():
             check_table(Path(kind), root, kind)
-        users_of(named, roots, domain, realm)
+        tables = {kind: items(Path(kind), root) for kind, root in roots.items()}
+        users_of(named, tables, version, domain, realm)
     except UsersRefused as refused:
         raise UsersMalformed(str(refused)) from refused
     return roots, version

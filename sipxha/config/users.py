@@ -10,14 +10,14 @@ module: what is kept are its digests.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
 from lxml import etree
 
 from sipxha.auth.digest import ha1
-from sipxha.auth.users import Credential, Users, Version
+from sipxha.auth.users import FIRST, Credential, Users, Version
 from sipxha.config import model
 from sipxha.config.tables import (
     KINDS,
@@ -27,7 +27,7 @@ from sipxha.config.tables import (
     items,
     local_name,
     path_of,
-    read_table,
+    stream_table,
     version_of,
 )
 from sipxha.errors import LocalError
@@ -118,19 +118,30 @@ def load_users(files: model.Users, domain: str, realm: str) -> Users:
 
     @raise UsersRefused: One of them cannot be read, or holds what cannot be.
     """
-    return users_of(files, {kind: read_table(path_of(files, kind), kind) for kind in KINDS}, domain, realm)
+    tables, version = {}, FIRST
+    for kind in KINDS:
+        tables[kind] = stream_table(path_of(files, kind), kind)
+        version = max(version, version_of(next(tables[kind])))
+    return users_of(files, tables, version, domain, realm)
 
 
-def users_of(files: model.Users, roots: dict[str, etree._Element], domain: str, realm: str) -> Users:
+def users_of(
+    files: model.Users,
+    tables: Mapping[str, Iterable[etree._Element]],
+    version: Version,
+    domain: str,
+    realm: str,
+) -> Users:
     """
     What tables say.
 
     @param files: Where they are, for what is wrong.
+    @param tables: The items, by the type of their table.
 
     @raise UsersRefused: They hold what cannot be.
     """
     credentials: dict[str, Credential] = {}
-    for item in items(files.credentials, roots["credential"]):
+    for item in tables["credential"]:
         credential = _credential(files.credentials, item, domain)
         if credential.realm != realm:
             continue
@@ -140,12 +151,12 @@ def users_of(files: model.Users, roots: dict[str, etree._Element], domain: str, 
             )
         credentials[credential.username] = credential
     permissions: dict[str, set[str]] = {}
-    for item in items(files.permissions, roots["permission"]):
+    for item in tables["permission"]:
         said = columns(item)
         identity = _identity(files.permissions, item, said, "identity", domain)
         permissions.setdefault(identity, set()).add(_text(files.permissions, item, said, "permission"))
     aliases: dict[str, list[str]] = {}
-    for item in items(files.aliases, roots["alias"]):
+    for item in tables["alias"]:
         said = columns(item)
         contact = _text(files.aliases, item, said, "contact")
         try:
@@ -162,7 +173,7 @@ def users_of(files: model.Users, roots: dict[str, etree._Element], domain: str, 
             for identity, names in permissions.items()
         },
         {identity: tuple(contacts) for identity, contacts in aliases.items()},
-        max(version_of(root) for root in roots.values()),
+        version,
     )
 
 

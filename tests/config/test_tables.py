@@ -91,3 +91,17 @@ class TablesTests(SynchronousTestCase):
         self.assertIn("alias.xml:1: 'new' is not a version", str(refused))
         self.assertRaises(tables.UsersRefused, add_user, self.files, AOR, "example.com", "x")
         self.assertNotIn("201", self.files.credentials.read_text())
+
+    def test_a_table_is_read_item_by_item(self) -> None:
+        """
+        First its root; nothing stays of what was looked at.
+        """
+        self.files.permissions.write_text(
+            '<items type="permission" version="7"><!-- a --><item><identity>a</identity></item>\n'
+            "<item><identity>b</identity></item><?x y?></items>"
+        )
+        stream = tables.stream_table(self.files.permissions, "permission")
+        root = next(stream)
+        self.assertEqual(tables.version_of(root), Version(7))
+        self.assertEqual([tables.columns(item)["identity"] for item in stream], ["a", "b"])
+        self.assertLess(len(root.findall("item")), 2)
