@@ -58,6 +58,8 @@ The element that holds H(userid:realm:password), by algorithm.
 
 _HASH = {"MD5": re.compile("[0-9a-fA-F]{32}"), "SHA-256": re.compile("[0-9a-fA-F]{64}")}
 
+_NOTHING: Final[frozenset[str]] = frozenset()
+
 _USERNAME = re.compile(r"[^\x00-\x20\x7f:\"\\]+")
 
 # Nearly all that stands in a table; anything else takes a slower way to the same.
@@ -149,12 +151,16 @@ def users_of(
             raise UsersRefused(
                 files.credentials, item.sourceline, f"userid {credential.username} is there twice"
             )
-        credentials[credential.username] = credential
-    permissions: dict[str, set[str]] = {}
+        # One text for all of them.
+        credentials[credential.username] = credential._replace(realm=realm)
+    permissions: dict[str, frozenset[str]] = {}
+    # Most users are permitted the same.
+    same: dict[frozenset[str], frozenset[str]] = {}
     for item in tables["permission"]:
         said = columns(item)
         identity = _identity(files.permissions, item, said, "identity", domain)
-        permissions.setdefault(identity, set()).add(_text(files.permissions, item, said, "permission"))
+        held = permissions.get(identity, _NOTHING) | {_text(files.permissions, item, said, "permission")}
+        permissions[identity] = same.setdefault(held, held)
     aliases: dict[str, list[str]] = {}
     for item in tables["alias"]:
         said = columns(item)
@@ -164,14 +170,9 @@ def users_of(
         except MalformedField as found:
             raise UsersRefused(files.aliases, item.sourceline, found) from found
         aliases.setdefault(_identity(files.aliases, item, said, "identity", domain), []).append(contact)
-    # Most of them are permitted the same.
-    same: dict[frozenset[str], frozenset[str]] = {}
     return Users(
         credentials.values(),
-        {
-            identity: same.setdefault(held := frozenset(names), held)
-            for identity, names in permissions.items()
-        },
+        permissions,
         {identity: tuple(contacts) for identity, contacts in aliases.items()},
         version,
     )
