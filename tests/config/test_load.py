@@ -12,6 +12,7 @@ from pathlib import Path
 from lxml import etree
 from twisted.trial.unittest import SynchronousTestCase
 
+from sipxha.auth.failures import FailureLimits
 from sipxha.config import model
 from sipxha.config.certificates import make_authority, make_node, write_node
 from sipxha.config.init import Cluster, Server, make_cluster
@@ -168,6 +169,10 @@ class AcceptedTests(LoadCase):
             number = int(getattr(default.connection, name)) + 1
             expected = model.Limits(connection=ConnectionLimits(**{name: number}))
             self.assertEqual(self.limits_with(name, number), expected)
+        for name in (field.name for field in fields(FailureLimits)):
+            number = getattr(default.failure, name) + 1
+            expected = model.Limits(failure=FailureLimits(**{name: number}))
+            self.assertEqual(self.limits_with(name, number), expected)
 
     def test_the_limits_that_the_example_shows_are_the_defaults(self) -> None:
         """
@@ -176,7 +181,8 @@ class AcceptedTests(LoadCase):
         text = (Path(__file__).parents[2] / "etc" / "sipxha.xml").read_text()
         (shown,) = re.findall(r"<limits [^>]*/>", text)
         self.assertEqual(
-            shown.count("="), sum(len(fields(each)) for each in (MessageLimits, ConnectionLimits))
+            shown.count("="),
+            sum(len(fields(each)) for each in (MessageLimits, ConnectionLimits, FailureLimits)),
         )
         self.assertEqual(self.load_with(shown).limits, model.DEFAULT_LIMITS)
 
