@@ -157,7 +157,7 @@ class Edge(Service):
         if via.host.strip("[]") != flow.address:
             if _is_numeric(via.host):
                 return True
-        elif via.rport is not None and flow.port != (via.port or 5060):
+        elif flow.port != (via.port or 5060) and via.rport is not None:
             return True
         contact = request.get("contact")
         if contact is None or flow.address in contact:
