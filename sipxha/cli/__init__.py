@@ -8,6 +8,7 @@ The C{sipxha} command of operators, one module for each verb.
     dns  cert     the zone fragment; authority and node certificates
     user  db      people; databases
     status        what a running node says: status, registrations, peers
+    binding       register and unregister: contacts of users, on a running node
     import_sipx   what a sipXpbx server knew, taken over
     resolve  cdr  one pass of the call resolver; call detail records
 

@@ -21,6 +21,8 @@ VERBS = {
     "status": ("sipxha.cli.status:status", "Show how the running node is."),
     "peers": ("sipxha.cli.status:peers", "Show the registrars that the running node replicates with."),
     "registrations": ("sipxha.cli.status:registrations", "Show who is registered, and where."),
+    "register": ("sipxha.cli.binding:register", "Bind a contact to a user."),
+    "unregister": ("sipxha.cli.binding:unregister", "End a contact of a user."),
     "import-sipx": ("sipxha.cli.import_sipx:import_sipx", "Take over what a sipXpbx server knew."),
     "resolve": ("sipxha.cli.resolve:resolve", "Make call detail records of the nodes' call events."),
     "cdr": ("sipxha.cli.cdr:cdr", "List call detail records."),

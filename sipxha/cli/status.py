@@ -201,12 +201,20 @@ def registrations(user: str | None, as_xml: bool, config: Path, as_json: bool) -
     """
     Show who is registered, and where; USER without @ is a user of the domain.
     """
-    query = {} if user is None else {"user": user}
     if as_xml:
         if as_json:
             raise click.UsageError("--xml and --json exclude each other")
+        query = {} if user is None else {"user": user}
         _print_xml(ask(config, "/registrations", **query))
         return
+    show_registrations(user, config, as_json)
+
+
+def show_registrations(user: str | None, config: Path, as_json: bool) -> None:
+    """
+    Show what the running node holds, of one user or of all.
+    """
+    query = {} if user is None else {"user": user}
     rows = [_timed(row) for row in ask(config, "/registrations", **query)]
     table(rows, REGISTRATION_COLUMNS if as_json else SHORT_REGISTRATION_COLUMNS, as_json)
 

@@ -15,10 +15,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from sipxha.errors import RemoteError
+from sipxha.registry.administrative import binding, find_user, removal
 from sipxha.registry.adopt import adopt
 from sipxha.registry.binding import Binding
+from sipxha.registry.register import Registration, RegistrationRefused, Terms
 from sipxha.registry.table import Registry
 from sipxha.registry.validate import validate
+from sipxha.services.change_log import ChangeLog
 from sipxha.store.registrations import RegistrationStore
 
 _COLUMNS = Binding._fields[:-1]
@@ -28,6 +31,12 @@ _COLUMNS = Binding._fields[:-1]
 class NoRows(RemoteError):
     """
     What was posted is no list of rows.
+    """
+
+
+class NoContact(RemoteError):
+    """
+    What was posted names no user and contact.
     """
 
 
@@ -41,17 +50,79 @@ class Administration:
         reactor: IReactorTime,
         registry: Registry,
         store: RegistrationStore,
-        max_expires: int,
+        terms: Terms,
+        knows: Callable[[str], bool],
         updated: Callable[[], None],
+        change_log: ChangeLog,
     ) -> None:
         """
+        @param terms: How long a binding may be held.
+        @param knows: Whether an identity is a user of ours.
         @param updated: Called when there is something new to replicate.
         """
         self._reactor = reactor
         self._registry = registry
         self._store = store
-        self._max_expires = max_expires
+        self._terms = terms
+        self._knows = knows
         self._updated = updated
+        self._change_log = change_log
+
+    def register(self, posted: Any) -> Deferred[int]:
+        """
+        Bind a contact to a user.
+
+        @param posted: C{user} and C{contact}.
+
+        @return: How many rows that changed, when they are on the disk.
+
+        @raise RemoteError: There is no such user, it is no contact, or there
+            are too many.
+        """
+        identity, contact = self._asked(posted)
+        if not self._knows(identity):
+            raise RegistrationRefused(404, f"there is no user {identity}")
+        return self._do(binding(self._registry, identity, contact, self._terms))
+
+    def unregister(self, posted: Any) -> Deferred[int]:
+        """
+        End a contact of a user, or with C{*} all.
+
+        @param posted: C{user} and C{contact}.
+
+        @return: How many rows that changed, when they are on the disk.
+
+        @raise RemoteError: It is not bound.
+        """
+        identity, contact = self._asked(posted)
+        now = self._reactor.seconds()
+        return self._do(removal(self._registry, identity, contact, self._terms, now))
+
+    def _asked(self, posted: Any) -> tuple[str, str]:
+        try:
+            user, contact = posted["user"], posted["contact"]
+        except (TypeError, KeyError, IndexError) as error:
+            raise NoContact("expected a user and a contact") from error
+        if not (isinstance(user, str) and isinstance(contact, str)):
+            raise NoContact("expected a user and a contact")
+        return find_user(user, self._terms), contact
+
+    def _do(self, registration: Registration) -> Deferred[int]:
+        now = self._reactor.seconds()
+        rows = self._registry.register(registration, now).rows
+        return self._commit(rows, now).addCallback(lambda _: len(rows))
+
+    def _commit(self, rows: list[Binding], now: float) -> Deferred[None]:
+        self._change_log.changed(rows, "administrative", now)
+
+        def settled(result: Any) -> Any:
+            # What the disk refused is written later, and replicated now.
+            if rows:
+                self._updated()
+            return result
+
+        committed: Deferred[None] = self._store.commit(rows).addBoth(settled)
+        return committed
 
     def import_rows(self, posted: Any) -> Deferred[list[bool]]:
         """
@@ -65,17 +136,10 @@ class Administration:
         @raise RemoteError: One of them is no row; then none is taken.
         """
         rows = read_rows(posted)
-        changed = adopt(self._registry, rows, self._max_expires, self._reactor.seconds())
+        now = self._reactor.seconds()
+        changed = adopt(self._registry, rows, self._terms.max_expires, now)
         taken = {row.key for row in changed}
-
-        def settled(result: Any) -> Any:
-            # What the disk refused is written later, and replicated now.
-            if changed:
-                self._updated()
-            return result
-
-        committed: Deferred[Any] = self._store.commit(changed).addBoth(settled)
-        return committed.addCallback(lambda _: [row.key in taken for row in rows])
+        return self._commit(changed, now).addCallback(lambda _: [row.key in taken for row in rows])
 
 
 def read_rows(posted: Any) -> list[Binding]:

@@ -195,10 +195,9 @@ class Node(Service):
             endpoints.append(self._registrar(config.registrar, locator))
             if self.overview.replication is not None:
                 await self.overview.replication.ready
-            administration = Administration(
-                self._reactor, self._registry, self._store, config.registrar.max_expires, self._updated
-            )
-            self._actions[b"/import"] = administration.import_rows
+            self._actions[b"/import"] = self._administration.import_rows
+            self._actions[b"/register"] = self._administration.register
+            self._actions[b"/unregister"] = self._administration.unregister
         self.overview.endpoints = endpoints
         for endpoint in endpoints:
             self._run(endpoint)
@@ -379,7 +378,16 @@ class Node(Service):
             config.max_expires,
             Gruus(self._config.secret, domain.name),
         )
-        self.overview.change_log = ChangeLog(self._config.log.level)
+        change_log = self.overview.change_log = ChangeLog(self._config.log.level)
+        self._administration = Administration(
+            self._reactor,
+            self._registry,
+            self._store,
+            terms,
+            self._knows,
+            updated,
+            change_log,
+        )
         user = RegistrarUser(
             self._reactor,
             terms,
@@ -390,7 +398,7 @@ class Node(Service):
             allowed=self._neighbours.knows,
             updated=updated,
             mint=mint,
-            change_log=self.overview.change_log,
+            change_log=change_log,
         )
         for what, path, read in (
             ("mapping rules", config.mapping_rules, read_mapping_rules),
@@ -414,6 +422,10 @@ class Node(Service):
         if self._edge is not None:
             self._edge.closed = user.flow_closed
         return endpoint
+
+    def _knows(self, identity: str) -> bool:
+        # The users of this moment.
+        return self._authenticator.users.knows(identity)
 
     def _purge(self) -> None:
         purged = self._registry.purge(self._reactor.seconds(), PURGE_SIZE)

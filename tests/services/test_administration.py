@@ -11,17 +11,21 @@ from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
 from sipxha.errors import RemoteError
+from sipxha.registry.domain import ServedDomain
+from sipxha.registry.gruu import Gruus
+from sipxha.registry.register import RegistrationRefused, Terms
 from sipxha.registry.table import Registry
-from sipxha.services.administration import Administration
+from sipxha.services.administration import Administration, NoContact
+from sipxha.services.change_log import ChangeLog
 from sipxha.store.registrations import NotYetWritten, RegistrationStore
 from tests.registry.rows import a_row
 
 NAME = "sipx2.example.com"
 
 
-class ImportTests(TestCase):
+class AdministrationCase(TestCase):
     """
-    Tests for rows that are posted.
+    Has a registry and its disk.
     """
 
     def setUp(self) -> None:
@@ -32,9 +36,26 @@ class ImportTests(TestCase):
         self.addCleanup(self.store.close)
         self.registry = Registry(NAME, 7200)
         self.updates: list[int] = []
+        self.log = ChangeLog()
         self.administration = Administration(
-            clock, self.registry, self.store, 7200, lambda: self.updates.append(self.registry.update_number)
+            clock,
+            self.registry,
+            self.store,
+            Terms(ServedDomain("example.com"), 60, 3600, 7200, Gruus(b"secret", "example.com")),
+            lambda identity: identity == "201@example.com",
+            lambda: self.updates.append(self.registry.update_number),
+            self.log,
         )
+
+
+class ImportTests(AdministrationCase):
+    """
+    Tests for rows that are posted.
+    """
+
+    def setUp(self) -> None:
+        super().setUp()
+        clock: Any = reactor
         self.rows = [
             a_row(identity=f"{number}@example.com", primary="-", expires=int(clock.seconds()) + 1000)
             for number in (201, 202)
@@ -81,3 +102,50 @@ class ImportTests(TestCase):
         await self.store.close()
         await self.assertFailure(self.administration.import_rows(self.posted()), NotYetWritten)
         self.assertEqual(self.updates, [2])
+
+
+class ContactTests(AdministrationCase):
+    """
+    Tests for contacts that an operator binds and ends.
+    """
+
+    def contacts(self) -> list[str]:
+        """
+        Those of 201.
+        """
+        clock: Any = reactor
+        now = clock.seconds()
+        return [row.contact for row in self.registry.current("201@example.com", now)]
+
+    async def test_they_come_and_go(self) -> None:
+        """
+        On the disk, for the peers and in the log.
+        """
+        asked = {"user": "201", "contact": "sip:gw@10.9.9.9"}
+        await self.administration.register(asked)
+        self.assertEqual((self.contacts(), self.updates), (["<sip:gw@10.9.9.9>"], [1]))
+        await self.administration.unregister(asked)
+        self.assertEqual((self.contacts(), self.updates), ([], [1, 2]))
+        self.assertEqual(self.log.changes["administrative"], 2)
+        await self.store.close()
+        rows = RegistrationStore(self.path, self.store._reactor)
+        self.assertEqual([row.update_number for row in rows.open()], [2])
+        await rows.close()
+
+    def test_only_users_have_contacts(self) -> None:
+        """
+        And only what is bound can be ended.
+        """
+        asked = {"user": "999", "contact": "sip:gw@10.9.9.9"}
+        for act in (self.administration.register, self.administration.unregister):
+            self.assertRaises(RegistrationRefused, act, asked)
+        asked = {"user": "201", "contact": "sip:gw@10.9.9.9"}
+        self.assertRaises(RegistrationRefused, self.administration.unregister, asked)
+
+    def test_what_names_no_user_and_contact_is_refused(self) -> None:
+        """
+        Whatever it is.
+        """
+        wrong: list[Any] = [None, [], {}, "x", {"user": "201"}, {"user": 201, "contact": "sip:x@y"}]
+        for posted in wrong:
+            self.assertRaises(NoContact, self.administration.register, posted)
