@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from ipaddress import ip_address
 from typing import Any, NamedTuple
 
 from twisted.application.service import Service
@@ -111,7 +112,8 @@ class Edge(Service):
         self._authenticated = authenticated
         port = ports.udp or ports.tcp
         assert port is not None
-        self._own = (address, port)
+        # As a token has it, however it is written in the configuration.
+        self._own = (str(ip_address(address)), port)
         self._promises: dict[int, _Promise] = {}
         # Until when, by the flow.
         self._mapped: dict[Flow, float] = {}

@@ -213,6 +213,17 @@ class WayTests(EdgeCase):
         self.edge = self.make(life=2)
         self.assertEqual(self.way(route), NATED)
 
+    def test_an_address_of_ipv6_is_ours_however_it_is_written(self) -> None:
+        """
+        A token has the canonical text.
+        """
+        self.edge = self.make(address="2001:DB8:0::50")
+        route = self.edge.route(TCP)
+        self.assertIn("@[2001:DB8:0::50]:5060;", route)
+        way = self.way(route)
+        assert isinstance(way, Flow)
+        self.assertEqual(way.connection, TCP.connection)
+
     def test_O12_a_token_of_another_node_leads_there(self) -> None:
         """
         Under whichever name it came here.
