@@ -12,6 +12,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ from sipxha.net.tls import MutualTls
 from sipxha.registry.binding import Binding
 from sipxha.registry.table import Registry
 from sipxha.sync import rpc, wire
+from sipxha.sync.batch import BATCH
+from sipxha.sync.dialect import Dialect
+from sipxha.sync.structs import MEMO
 from tests.support.certs import Authority
 
 ROWS = 20_000
@@ -53,6 +57,7 @@ def rows(count: int) -> list[Binding]:
             received="udp:10.1.1.7:5060",
             primary=NAME,
             update_number=number + 1,
+            deadline=4_000_000_000.0,
         )
         for number in range(count)
     ]
@@ -75,22 +80,40 @@ def line(what: str, count: int, seconds: float) -> None:
     print(f"{what:<28} {count:>7} {seconds:8.3f} s {count / seconds:>10.0f} /s")
 
 
-def encode(some: list[Binding]) -> bytes:
+def pages(dialect: Dialect, some: list[Binding]) -> list[list[Binding]]:
     """
-    The answer of a pull, whole.
+    Rows as they travel together.
     """
-    head, name = rpc.pull_answer(rpc.MEMO, some)
-    return b"".join(wire.encode_rows(head, name, (rpc.write_row(rpc.MEMO, row) for row in some)))
+    most = dialect.most_rows or len(some)
+    return [some[start : start + most] for start in range(0, len(some), most)]
 
 
-def decode(document: bytes) -> list[Binding]:
+def encode(dialect: Dialect, some: list[Binding]) -> list[bytes]:
     """
-    The rows of such an answer, read as it comes from a socket.
+    The answers of pulls.
     """
-    reader = wire.RowReader(rpc.row_reader(rpc.MEMO))
-    for start in range(0, len(document), PIECE):
-        reader.feed(document[start : start + PIECE])
-    return rpc.rows_answered(rpc.MEMO, reader.close())
+    now = time.time()
+    return [
+        b"".join(dialect.write_page(rpc.Page(page, page[-1].update_number, page[-1] is not some[-1]), now))
+        for page in pages(dialect, some)
+    ]
+
+
+def decode(dialect: Dialect, documents: list[bytes]) -> list[Binding]:
+    """
+    The rows of such answers, read as they come from a socket.
+    """
+    found: list[Binding] = []
+    for document in documents:
+        if dialect.is_streamed:
+            reader = wire.RowReader(dialect.read_row)
+            for start in range(0, len(document), PIECE):
+                reader.feed(document[start : start + PIECE])
+            value = reader.close()
+        else:
+            value = wire.decode_answer(document)
+        found += dialect.read_page(value, 0, time.time()).rows
+    return found
 
 
 class Taker:
@@ -105,15 +128,16 @@ class Taker:
         """
         A push came.
         """
-        push = rpc.read_call(method, params)
+        now = time.time()
+        push = (BATCH if method in BATCH.methods else MEMO).read_call(method, params, now)
         assert isinstance(push, rpc.Push)
-        self.registry.apply(push.rows, time.time())
-        exchange.answer(wire.encode_answer(wire.I8(push.rows[0].update_number)))
+        self.registry.apply(push.rows, now)
+        exchange.answer(wire.encode_answer(wire.I8(push.rows[-1].update_number)))
 
 
 async def pushes(reactor: Any, some: list[Binding]) -> None:
     """
-    Push rows one after the other, as the memo dialect does.
+    Push rows one after the other, as the memo dialect does, and a hundred at a time.
     """
     with tempfile.TemporaryDirectory() as folder:
         authority = Authority(Path(folder))
@@ -125,18 +149,19 @@ async def pushes(reactor: Any, some: list[Binding]) -> None:
             port.getHost().port,
             lambda name: succeed(["127.0.0.1"]),
         )
-        times = []
-        last = 0
-        for row in some:
-            begin = time.perf_counter()
-            method, params = rpc.write_call(rpc.MEMO, NAME, rpc.Push(last, [row]))
-            last = await client.call(PEER, method, params)
-            times.append(time.perf_counter() - begin)
-        times.sort()
-        line("push and answer over TLS", len(times), sum(times))
-        print(
-            f"{'':<28} p50 {times[len(times) // 2] * 1e3:.2f} ms, p99 {times[len(times) * 99 // 100] * 1e3:.2f} ms"
-        )
+        for dialect, each in ((MEMO, 1), (BATCH, 1), (BATCH, 100)):
+            times = []
+            last = 0
+            for start in range(0, len(some), each):
+                begin = time.perf_counter()
+                push = rpc.Push(last, some[start : start + each])
+                method, params = dialect.write_call(NAME, push, time.time())
+                last = await client.call(PEER, method, params)
+                times.append(time.perf_counter() - begin)
+            line(f"push over TLS, {dialect.name}, by {each}", len(some), sum(times))
+            times.sort()
+            middle, late = times[len(times) // 2], times[len(times) * 99 // 100]
+            print(f"{'':<28} p50 {middle * 1e3:.2f} ms, p99 {late * 1e3:.2f} ms")
         await client.close()
         await port.stopListening()
         await server.close()
@@ -147,9 +172,10 @@ def main(reactor: Any) -> Deferred[None]:
     All figures.
     """
     some = rows(ROWS)
-    document = told("encode rows", ROWS, lambda: encode(some))
-    print(f"{'':<28} {len(document) / ROWS:.0f} octets per row")
-    read = told("decode rows", ROWS, lambda: decode(document))
+    for dialect in (MEMO, BATCH):
+        documents = told(f"encode rows, {dialect.name}", ROWS, partial(encode, dialect, some))
+        print(f"{'':<28} {sum(map(len, documents)) / ROWS:.0f} octets per row")
+        read = told(f"decode rows, {dialect.name}", ROWS, partial(decode, dialect, documents))
     told("apply rows", ROWS, lambda: Registry(PEER, 7200).apply(read, time.time()))
     return Deferred.fromCoroutine(pushes(reactor, some[:PUSHES]))
 

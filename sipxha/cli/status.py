@@ -42,7 +42,7 @@ STATUS_COLUMNS = (
     "transactions",
 )
 
-PEER_COLUMNS = ("name", "state", "sent", "received", "behind", "last_error", "next_try")
+PEER_COLUMNS = ("name", "state", "sent", "received", "behind", "dialect", "last_error", "next_try")
 
 REGISTRATION_COLUMNS = (
     "uri",

@@ -39,7 +39,8 @@ from zope.interface import implementer
 
 from sipxha.errors import RemoteError, SipxhaError
 from sipxha.net.tls import MutualTls
-from sipxha.sync import rpc, wire
+from sipxha.sync import wire
+from sipxha.sync.dialect import Dialect
 
 SILENCE = 3.0
 """Seconds without a byte after which a call has failed, the connecting included."""
@@ -81,7 +82,7 @@ class RpcClient:
         self._calls: set[Deferred[Any]] = set()
 
     def call(
-        self, peer: str, method: str, params: Sequence[wire.Value], rows: rpc.Dialect | None = None
+        self, peer: str, method: str, params: Sequence[wire.Value], rows: Dialect | None = None
     ) -> Deferred[Any]:
         """
         Call one method of a peer.  The one before must be over.
@@ -108,9 +109,7 @@ class RpcClient:
         closed: Deferred[Any] = self._pool.closeCachedConnections()
         return closed
 
-    async def _call(
-        self, peer: str, method: str, params: Sequence[wire.Value], rows: rpc.Dialect | None
-    ) -> Any:
+    async def _call(self, peer: str, method: str, params: Sequence[wire.Value], rows: Dialect | None) -> Any:
         url = f"https://{peer}:{self._port}/RPC2".encode()
         body = _Body(wire.encode_call(method, params))
         request: Deferred[IResponse] = self._agent.request(b"POST", url, Headers(_HEADERS), body)
@@ -238,9 +237,9 @@ class _RowsAnswer(_Answer):
 
     most = MOST_ROWS_ANSWER
 
-    def __init__(self, silence: _Silence, abort: Callable[[], None], dialect: rpc.Dialect) -> None:
+    def __init__(self, silence: _Silence, abort: Callable[[], None], dialect: Dialect) -> None:
         super().__init__(silence, abort)
-        self._reader = wire.RowReader(rpc.row_reader(dialect))
+        self._reader = wire.RowReader(dialect.read_row)
 
     def take(self, data: bytes) -> None:
         self._reader.feed(data)

@@ -8,6 +8,7 @@ here sends, stores or waits.
     domain     which addresses-of-record are ours
     validate   what may be a row at all, for REGISTER and for the wire
     merge      which of two rows of one key stays, whatever came first
+    digest     what tells that two nodes hold the same rows
     several    the rows of an address-of-record that has more than one
     updates    the rows of one primary, by update number
     notifier   who watches which address-of-record, and when each is told

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from heapq import heappop, heappush
 
 from sipxha.registry.binding import MARKER, Binding, Key, flow_token
+from sipxha.registry.digest import Digest, Digests
 from sipxha.registry.merge import winners
 from sipxha.registry.several import Several
 from sipxha.registry.updates import Updates
@@ -39,6 +40,7 @@ class Rows:
         # Most have one row, and need nothing to find it among others.
         self._aors: dict[str, Binding | Several] = {}
         self._updates: dict[str, Updates] = {}
+        self._digests = Digests()
         # By the token of the flow; a flow may carry all phones of a company.
         self._flows: dict[str, Binding | set[Binding]] = {}
         self.watched: dict[str, Callable[[str], None]] = {}
@@ -175,6 +177,12 @@ class Rows:
                     break
         return newer
 
+    def digest(self, primary: str, horizon: int) -> Digest:
+        """
+        What to compare with another node's (see L{sipxha.registry.digest}).
+        """
+        return self._digests.of(primary, horizon)
+
     def purge(self, now: float, most: int | None = None) -> list[Key]:
         """
         Forget what ended so long ago that no peer can hold a live copy
@@ -260,6 +268,7 @@ class Rows:
         if updates is None:
             updates = self._updates[row.primary] = Updates()
         updates.add(row)
+        self._digests.add(row)
         if row.path:
             self._join_flow(flow_token(row.path), row)
         heard = self.watched.get(identity)
@@ -272,6 +281,7 @@ class Rows:
         Let go of a row that is not that of its key any more.
         """
         self._updates[row.primary].remove(row)
+        self._digests.remove(row)
         if row.path:
             self._leave_flow(flow_token(row.path), row)
 

@@ -167,7 +167,7 @@ class RegistrarUser:
             committed = self._store.commit(rows)
             # What could not be written is written later, and replicated now.
             committed.addErrback(lambda failure: failure.trap(NotYetWritten) and None)
-            committed.addCallback(lambda _: self._updated())
+            self._updated()
 
     # -- REGISTER ----------------------------------------------------------
 
@@ -194,6 +194,9 @@ class RegistrarUser:
             errbackArgs=(transaction, request, flow, registered),
         )
         committed.addErrback(self._failed, request)
+        if registered.rows:
+            # Peers are told while the disk is at work.
+            self._updated()
 
     def _identity(self, request: Request) -> str:
         """
@@ -251,17 +254,13 @@ class RegistrarUser:
         now: float,
     ) -> None:
         self._confirm(transaction, request, registration, registered.bindings, now)
-        if registered.rows:
-            self._updated()
 
     def _not_committed(
         self, failure: Failure, transaction: ServerKey, request: Request, flow: Flow, registered: Registered
     ) -> None:
         failure.trap(NotYetWritten)
+        # What is in memory is written later, and was replicated.
         self._refuse(transaction, request, flow, 503, None, ())
-        # What is in memory is written later, and replicated now.
-        if registered.rows:
-            self._updated()
 
     def _failed(self, failure: Failure, request: Request) -> None:
         self._log.failure("REGISTER {callid} was not answered", failure, callid=request.call_id)

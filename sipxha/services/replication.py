@@ -28,9 +28,10 @@ from sipxha.net.tls import MutualTls
 from sipxha.registry.table import Registry
 from sipxha.store.registrations import NotYetWritten, RegistrationStore
 from sipxha.sync import effects as fx
-from sipxha.sync import rpc, wire
-from sipxha.sync.engine import Engine, Settings
+from sipxha.sync import wire
+from sipxha.sync.engine import Engine
 from sipxha.sync.link import State
+from sipxha.sync.mesh import Settings
 
 PURGE_INTERVAL = 2.0
 PURGE_SIZE = 1000
@@ -156,6 +157,7 @@ class Replication(Service):
                 "sent": link.sent,
                 "received": link.received,
                 "behind": len({row.update_number for row in self._registry.rows_after(name, link.sent)}),
+                "dialect": link.spoken.name,
                 "last_error": None if link.state is State.REACHABLE else link.last_fault or None,
                 "next_try": None if link.next_try is None else _iso(link.next_try),
             }
@@ -171,10 +173,8 @@ class Replication(Service):
             self._commit(effect)
         elif isinstance(effect, fx.Answer):
             self._exchanges.pop(effect.exchange).answer(wire.encode_answer(effect.value))
-        elif isinstance(effect, fx.AnswerRows):
-            head, name = rpc.pull_answer(effect.dialect, effect.rows)
-            rows = (rpc.write_row(effect.dialect, row) for row in effect.rows)
-            self._exchanges.pop(effect.exchange).answer_pieces(wire.encode_rows(head, name, rows))
+        elif isinstance(effect, fx.AnswerPage):
+            self._answer_page(effect)
         elif isinstance(effect, fx.Refuse):
             self._log.debug("refused a call: {fault}", fault=effect.fault)
             self._exchanges.pop(effect.exchange).answer(wire.encode_fault(effect.fault))
@@ -182,6 +182,14 @@ class Replication(Service):
             self._open(effect.is_degraded)
         else:
             self._report(effect)
+
+    def _answer_page(self, answer: fx.AnswerPage) -> None:
+        exchange = self._exchanges.pop(answer.exchange)
+        pieces = answer.dialect.write_page(answer.page, self._driver.now())
+        if answer.dialect.is_chunked:
+            exchange.answer_pieces(pieces)
+        else:
+            exchange.answer(b"".join(pieces))
 
     def _call(self, call: fx.Call) -> None:
         engine, driver = self._engine, self._driver
@@ -193,7 +201,8 @@ class Replication(Service):
             if not failure.check(SipxhaError):
                 # Whatever it was, the engine waits for the end of its call.
                 self._log.failure("calling {method} of {peer}", failure, method=call.method, peer=call.peer)
-            driver.perform(engine.call_failed(call.id, failure.getErrorMessage(), driver.now()))
+            code = failure.value.code if isinstance(failure.value, wire.Fault) else None
+            driver.perform(engine.call_failed(call.id, failure.getErrorMessage(), driver.now(), code))
 
         self._client.call(call.peer, call.method, call.params, call.rows).addCallbacks(answered, failed)
 
@@ -217,7 +226,7 @@ class Replication(Service):
         if not self.ready.called:
             self.ready.callback(is_degraded)
 
-    def _report(self, effect: fx.PeerChanged | fx.Synchronized | fx.Pulled | fx.NumberRaised) -> None:
+    def _report(self, effect: fx.Report) -> None:
         if isinstance(effect, fx.PeerChanged):
             if effect.state is State.REACHABLE:
                 self._log.info("peer '{peer}' is Reachable", peer=effect.peer)
@@ -244,7 +253,19 @@ class Replication(Service):
                 peer=effect.peer,
                 changed=effect.changed,
             )
-        else:
+        elif isinstance(effect, fx.Spoken):
+            self._log.info(
+                "peer '{peer}' is called in the dialect {dialect}", peer=effect.peer, dialect=effect.dialect
+            )
+        elif isinstance(effect, fx.Diverged):
+            self._log.warn(
+                "peer '{peer}' holds {there} rows of '{primary}' and we {here}, or others: pulling all of them",
+                peer=effect.peer,
+                there=effect.there,
+                primary=effect.primary,
+                here=effect.here,
+            )
+        elif isinstance(effect, fx.NumberRaised):
             self._log.warn(
                 "peer '{peer}' holds our update {number}, more than we counted: was the clock set back?",
                 peer=effect.peer,

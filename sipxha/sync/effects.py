@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeAlias
 
 from sipxha.registry.binding import Binding
 from sipxha.sync import rpc
+from sipxha.sync.dialect import Dialect
 from sipxha.sync.link import State
 from sipxha.sync.wire import Fault, Value
 
@@ -23,8 +24,8 @@ class Call(NamedTuple):
     peer: str
     method: str
     params: list[Value]
-    rows: rpc.Dialect | None = None
-    """Whose rows the answer holds, which may be many; C{None} for a short answer."""
+    rows: Dialect | None = None
+    """Whose rows the answer holds one by one, for they may be many; C{None} for a short answer."""
 
 
 class Answer(NamedTuple):
@@ -36,14 +37,14 @@ class Answer(NamedTuple):
     value: Value
 
 
-class AnswerRows(NamedTuple):
+class AnswerPage(NamedTuple):
     """
     The answer to a pull that came.
     """
 
     exchange: int
-    dialect: rpc.Dialect
-    rows: list[Binding]
+    dialect: Dialect
+    page: rpc.Page
 
 
 class Refuse(NamedTuple):
@@ -106,6 +107,38 @@ class Pulled(NamedTuple):
     changed: int
 
 
+class Acknowledged(NamedTuple):
+    """
+    A Reachable peer has updates of ours on its disk.
+    """
+
+    peer: str
+    number: int
+    """The last of them."""
+
+
+class Spoken(NamedTuple):
+    """
+    A peer is called in another dialect than before.
+    """
+
+    peer: str
+    dialect: str
+
+
+class Diverged(NamedTuple):
+    """
+    A peer holds other rows of a registrar than we do, and it is not for what is under way.
+    """
+
+    peer: str
+    primary: str
+    here: int
+    """How many rows there are here."""
+
+    there: int
+
+
 class NumberRaised(NamedTuple):
     """
     A peer holds more of our updates than we have counted: our clock was set back.
@@ -115,6 +148,7 @@ class NumberRaised(NamedTuple):
     number: int
 
 
-Effect: TypeAlias = (
-    Call | Answer | AnswerRows | Refuse | Store | Open | PeerChanged | Synchronized | Pulled | NumberRaised
-)
+Report: TypeAlias = PeerChanged | Synchronized | Pulled | Acknowledged | Spoken | Diverged | NumberRaised
+"""What the driver only passes on."""
+
+Effect: TypeAlias = Call | Answer | AnswerPage | Refuse | Store | Open | Report

@@ -13,7 +13,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from sipxha.errors import SipxhaError
+from sipxha.registry.digest import Digest
 from sipxha.sync import rpc
+from sipxha.sync.batch import BATCH
+from sipxha.sync.dialect import Dialect
 
 FIRST_DELAY = 1.0
 """Seconds until a lost peer is tried again the first time."""
@@ -44,9 +47,12 @@ class Input(Enum):
     RESET_FAILED = "our reset failed"
     PUSH_TAKEN = "our push was answered"
     PUSH_FAILED = "our push failed"
+    CHECKED = "our check was answered"
+    CHECK_FAILED = "our check failed"
     PULL_CAME = "the peer pulls"
     RESET_CAME = "the peer resets"
     PUSH_CAME = "the peer pushes"
+    CHECK_CAME = "the peer checks"
     PUSH_UNWELCOME = "the peer pushes, but was not reset"
     PUSH_REFUSED = "the peer pushes what we cannot take"
     BROKEN = "the peer speaks otherwise than its method says"
@@ -86,9 +92,12 @@ TABLE: dict[tuple[State, Input], Cell | None] = {
     (_U, Input.RESET_FAILED): (_N, (Do.LATER,)),
     (_U, Input.PUSH_TAKEN): ILLEGAL,
     (_U, Input.PUSH_FAILED): ILLEGAL,
+    (_U, Input.CHECKED): ILLEGAL,
+    (_U, Input.CHECK_FAILED): ILLEGAL,
     (_U, Input.PULL_CAME): (_U, ()),
     (_U, Input.RESET_CAME): (_R, (Do.WELCOME,)),
     (_U, Input.PUSH_CAME): (_U, ()),
+    (_U, Input.CHECK_CAME): (_U, ()),
     # Our own reset is about to go.
     (_U, Input.PUSH_UNWELCOME): (_U, ()),
     (_U, Input.PUSH_REFUSED): (_N, (Do.LATER,)),
@@ -101,9 +110,12 @@ TABLE: dict[tuple[State, Input], Cell | None] = {
     # Resets that succeed while pushes fail must not thrash (5.13).
     (_R, Input.PUSH_TAKEN): (_R, (Do.CALM,)),
     (_R, Input.PUSH_FAILED): (_N, (Do.LATER, Do.FAREWELL)),
+    (_R, Input.CHECKED): (_R, ()),
+    (_R, Input.CHECK_FAILED): (_N, (Do.LATER, Do.FAREWELL)),
     (_R, Input.PULL_CAME): (_R, ()),
     (_R, Input.RESET_CAME): (_R, ()),
     (_R, Input.PUSH_CAME): (_R, ()),
+    (_R, Input.CHECK_CAME): (_R, ()),
     (_R, Input.PUSH_UNWELCOME): ILLEGAL,
     (_R, Input.PUSH_REFUSED): (_N, (Do.LATER, Do.FAREWELL)),
     (_R, Input.BROKEN): (_I, (Do.GIVE_UP, Do.FAREWELL)),
@@ -115,9 +127,12 @@ TABLE: dict[tuple[State, Input], Cell | None] = {
     # The peer was lost otherwise while the push was under way.
     (_N, Input.PUSH_TAKEN): (_N, ()),
     (_N, Input.PUSH_FAILED): (_N, ()),
+    (_N, Input.CHECKED): (_N, ()),
+    (_N, Input.CHECK_FAILED): (_N, ()),
     (_N, Input.PULL_CAME): (_N, (Do.AT_ONCE,)),
     (_N, Input.RESET_CAME): (_R, (Do.WELCOME,)),
     (_N, Input.PUSH_CAME): (_N, ()),
+    (_N, Input.CHECK_CAME): (_N, (Do.AT_ONCE,)),
     (_N, Input.PUSH_UNWELCOME): (_N, (Do.AT_ONCE,)),
     (_N, Input.PUSH_REFUSED): (_N, ()),
     (_N, Input.BROKEN): (_I, (Do.GIVE_UP,)),
@@ -131,13 +146,16 @@ class Pending:
     The one call to a peer that is under way.
     """
 
-    __slots__ = ("call", "generation", "id")
+    __slots__ = ("call", "generation", "id", "mine")
 
-    def __init__(self, id: int, call: rpc.Call, generation: int) -> None:
+    def __init__(self, id: int, call: rpc.Call, generation: int, mine: Digest | None) -> None:
         self.id = id
         self.call = call
         self.generation = generation
         """The link's when the call was made."""
+
+        self.mine = mine
+        """Our own digest when theirs was asked for."""
 
 
 @dataclass(slots=True)
@@ -148,7 +166,10 @@ class Link:
 
     name: str
     most_delay: float
-    dialect: rpc.Dialect = rpc.MEMO
+    dialect: Dialect = BATCH
+    spoken: Dialect = BATCH
+    """The one in which the peer answered last."""
+
     state: State = State.UNINITIALIZED
 
     sent: int = 0
@@ -157,22 +178,43 @@ class Link:
     received: int = 0
     """PeerReceivedDbUpdateNumber: the last update of the peer that was looked at here."""
 
-    cleared: int = 0
-    """Up to which own number what is missing was replaced for good."""
-
     is_waiting: bool = False
     """The disk must come first."""
+
+    ready: rpc.Push | None = None
+    """What is pushed when it has."""
 
     returned: int = 0
     """The last update of ours that the peer gave back to us."""
 
     pending: Pending | None = None
-    pulls: dict[str, None] = field(default_factory=dict)
-    """The registrars whose rows this peer is still to be asked for, in order."""
+    pulls: dict[str, int | None] = field(default_factory=dict)
+    """
+    The registrars whose rows this peer is still to be asked for, in order, and from
+    which number on: C{None} for what we lack.
+    """
 
     wants_reset: bool = False
     generation: int = 0
     """How often the peer has reset us: what was asked before is from another time."""
+
+    is_falling: bool = False
+    """The last call was of a method that the peer does not know."""
+
+    climb_at: float = 0.0
+    """When a peer that knows no newer dialect is asked again whether it does."""
+
+    check_at: float = 0.0
+    """When what we hold is compared with what the peer does, if there is nothing to push."""
+
+    checks: list[str] = field(default_factory=list)
+    """The registrars of which that is to be done now."""
+
+    differences: dict[str, Digest] = field(default_factory=dict)
+    """By how much the rows of a registrar differed the last time."""
+
+    repaired: dict[str, float] = field(default_factory=dict)
+    """When all rows of a registrar were last pulled for that."""
 
     delay: float = FIRST_DELAY
     next_try: float | None = None

@@ -47,6 +47,26 @@ class I8(int):
 
     __slots__ = ()
 
+    def text(self) -> str:
+        """
+        As it is written.
+        """
+        return str(int(self))
+
+
+class HexI8(I8):
+    """
+    One that is written as sipX writes it.
+    """
+
+    __slots__ = ()
+
+    def text(self) -> str:
+        """
+        In hexadecimal, with zeros, and nothing but zeros for zero (registry.md 1.3).
+        """
+        return f"{int(self):#016x}" if self else "0" * 16
+
 
 Value: TypeAlias = str | int | bool | list["Value"] | dict[str, "Value"]
 
@@ -145,7 +165,7 @@ def _encode(value: Value, parts: list[str]) -> None:
     elif isinstance(value, I8):
         if not _I8_LEAST <= value <= _I8_MOST:
             raise NotEncodable(f"{int(value)} is no 64-bit integer")
-        parts.append(f"<value><i8>{int(value)}</i8></value>")
+        parts.append(f"<value><i8>{value.text()}</i8></value>")
     elif isinstance(value, bool):
         parts.append(f"<value><boolean>{value:d}</boolean></value>")
     elif isinstance(value, int):

@@ -19,7 +19,9 @@ from twisted.trial.unittest import TestCase
 
 from sipxha.net.rpc_client import MOST_ANSWER, SILENCE, CallFailed, RpcClient
 from sipxha.net.tls import MutualTls
-from sipxha.sync import rpc, wire
+from sipxha.sync import wire
+from sipxha.sync.dialect import Dialect
+from sipxha.sync.structs import MEMO
 from tests.support.certs import Authority
 
 reactor: Any = _reactor
@@ -116,7 +118,7 @@ class RpcClientTests(TestCase):
         self.addCleanup(client.close)
         return client
 
-    def call(self, rows: rpc.Dialect | None = None) -> Deferred[Any]:
+    def call(self, rows: Dialect | None = None) -> Deferred[Any]:
         return self.client.call(NAME, "registrarSync.reset", ["sipx2.example.com", wire.I8(1)], rows)
 
     async def fails(self, call: Deferred[Any], because: str) -> None:
@@ -229,7 +231,7 @@ class RpcClientTests(TestCase):
             self.peer.script.append(http(body))
             await self.assertFailure(self.call(), wire.Fault)
             self.peer.script.append(http(body))
-            await self.assertFailure(self.call(rpc.MEMO), wire.Fault)
+            await self.assertFailure(self.call(MEMO), wire.Fault)
 
     async def test_an_answer_that_is_too_long_is_not_read(self) -> None:
         """

@@ -18,6 +18,7 @@ from sipxha.net.rpc_client import CallFailed, RpcClient
 from sipxha.net.rpc_server import MOST_BODY, Exchange, RpcServer
 from sipxha.net.tls import MutualTls
 from sipxha.sync import rpc, wire
+from sipxha.sync.structs import MEMO
 from tests.support.bindings import a_row
 from tests.support.certs import Authority
 
@@ -39,8 +40,7 @@ class _Echo:
             exchange.answer(wire.encode_answer(params[-1]))
             return
         rows = [a_row(update_number=number + 1) for number in range(int(str(params[-1])))]
-        head, name = rpc.pull_answer(rpc.MEMO, rows)
-        exchange.answer_pieces(wire.encode_rows(head, name, (rpc.write_row(rpc.MEMO, row) for row in rows)))
+        exchange.answer_pieces(MEMO.write_page(rpc.Page(rows, len(rows), False), 0.0))
 
 
 class _Raw(Protocol):
@@ -163,12 +163,12 @@ class RpcTests(TestCase):
         """
         In pieces on the way, and none is missing.
         """
-        answer = await self.client.call(SERVER, "rows", [CLIENT, 1000], rpc.MEMO)
-        rows = rpc.rows_answered(rpc.MEMO, answer)
+        answer = await self.client.call(SERVER, "rows", [CLIENT, 1000], MEMO)
+        rows = MEMO.read_page(answer, 0, 0.0).rows
         self.assertEqual([row.update_number for row in rows], list(range(1, 1001)))
         self.assertEqual(rows[0], a_row(update_number=1))
-        answer = await self.client.call(SERVER, "rows", [CLIENT, 0], rpc.MEMO)
-        self.assertEqual(rpc.rows_answered(rpc.MEMO, answer), [])
+        answer = await self.client.call(SERVER, "rows", [CLIENT, 0], MEMO)
+        self.assertEqual(MEMO.read_page(answer, 0, 0.0).rows, [])
 
     async def test_a_body_that_is_too_long_is_not_read(self) -> None:
         """

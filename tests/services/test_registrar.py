@@ -447,11 +447,11 @@ class CommitTests(RegistrarCase):
 
     def test_the_200_waits_for_the_commit(self) -> None:
         """
-        So does the peers' news.
+        The peers hear of it at once.
         """
         self.disk.result = Deferred()
         self.registrar.request_received(KEY, self.request(CONTACT, self.proof()), FLOW)
-        self.assertEqual((self.answers.sent, self.updates), ([], 0))
+        self.assertEqual((self.answers.sent, self.updates), ([], 1))
         self.disk.result.callback(None)
         self.assertEqual((self.answers.sent[0].status, self.updates), (200, 1))
 

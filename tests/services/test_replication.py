@@ -211,7 +211,7 @@ class ReplicationTests(TestCase):
         await one.register(2)
         await self.until(lambda: one.peer()["state"] == "UnReachable")
         self.assertEqual(one.peer()["behind"], 1)
-        self.assertIn("refused", one.peer()["last_error"])
+        self.assertIn("onnection", one.peer()["last_error"])
         self.assertTrue(one.peer()["next_try"].endswith("Z"))
         self.assertFalse(await two.start())
         self.assertEqual(two.users(), 2)

@@ -9,20 +9,24 @@ chance comes from one seed, so that a run can be had again.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from random import Random
 
 from sipxha.registry.binding import Binding, Key
 from sipxha.registry.register import Offer, Registration, RegistrationRefused
 from sipxha.registry.table import Registry
 from sipxha.sync import effects as fx
-from sipxha.sync import rpc, wire
-from sipxha.sync.engine import Engine, Phase, Settings
+from sipxha.sync import wire
+from sipxha.sync.dialects import DIALECTS, Spoken
+from sipxha.sync.engine import Engine
 from sipxha.sync.link import State
+from sipxha.sync.mesh import Phase, Settings
 
 START = 1_700_000_000.0
 TIMEOUT = 3.0
 MAX_EXPIRES = 7200
+NEAR = 3.0
+"""Seconds by which nodes may differ on when a binding ends."""
 
 Rank = tuple[int, int]
 
@@ -49,23 +53,13 @@ class Node:
         self.is_up = False
         self.is_open = False
         self.has_begun = False
-        self.lost_disk = False
+        self.dialects: Spoken = DIALECTS
         self.registry = Registry(name, MAX_EXPIRES)
         self.engine = Engine(name, self._peers, self.registry, Settings())
         self.changes: list[str] = []
         self._exchanges: dict[int, Callable[[bytes], None]] = {}
         self._last_exchange = 0
         self._disk_free = 0.0
-
-    @property
-    def is_healing(self) -> bool:
-        """
-        Whether own rows may still be with peers only.
-        """
-        self.lost_disk = self.lost_disk and any(
-            not self.is_up or self.name in link.pulls for link in self.engine.links.values()
-        )
-        return self.lost_disk and self.is_up
 
     def now(self) -> float:
         """
@@ -81,7 +75,7 @@ class Node:
         self.life += 1
         self.registry = Registry(self.name, MAX_EXPIRES)
         self.registry.load(self.disk.values())
-        self.engine = Engine(self.name, self._peers, self.registry, Settings())
+        self.engine = Engine(self.name, self._peers, self.registry, Settings(dialects=self.dialects))
         self._exchanges.clear()
         self.perform(self.engine.start(self.now()))
 
@@ -103,10 +97,9 @@ class Node:
                 self.commit(effect.rows, lambda token=effect.token: self._stored(token))  # type: ignore[misc]
             elif isinstance(effect, fx.Answer):
                 self._exchanges.pop(effect.exchange)(wire.encode_answer(effect.value))
-            elif isinstance(effect, fx.AnswerRows):
-                head, name = rpc.pull_answer(effect.dialect, effect.rows)
-                rows = (rpc.write_row(effect.dialect, row) for row in effect.rows)
-                self._exchanges.pop(effect.exchange)(b"".join(wire.encode_rows(head, name, iter(rows))))
+            elif isinstance(effect, fx.AnswerPage):
+                pieces = effect.dialect.write_page(effect.page, self.now())
+                self._exchanges.pop(effect.exchange)(b"".join(pieces))
             elif isinstance(effect, fx.Refuse):
                 self._exchanges.pop(effect.exchange)(wire.encode_fault(effect.fault))
             elif isinstance(effect, fx.Open):
@@ -160,11 +153,8 @@ class Node:
         except RegistrationRefused:
             return
 
-        def acknowledged() -> None:
-            self._cluster.promise(rows)
-            self.perform(self.engine.updated(self.now()))
-
-        self.commit(rows, acknowledged)
+        self.commit(rows, lambda: self._cluster.promise(rows))
+        self.perform(self.engine.updated(self.now()))
 
     def _stored(self, token: int) -> None:
         self.perform(self.engine.stored(token, self.now()))
@@ -180,11 +170,17 @@ class Cluster:
     All nodes, what is under way between them, and what phones were promised.
     """
 
-    def __init__(self, size: int, seed: int = 0) -> None:
+    def __init__(self, size: int, seed: int = 0, skews: Sequence[float] = ()) -> None:
+        """
+        @param skews: By how much each node's clock is wrong.
+        """
         self.now = START
         self.chance = Random(seed)
         names = [f"sipx{number}.example.com" for number in range(1, size + 1)]
         self.nodes = [Node(self, name, [other for other in names if other != name]) for name in names]
+        for node, skew in zip(self.nodes, skews, strict=False):
+            node.skew = skew
+        self.has_stepped = False
         self._by_name = {node.name: node for node in self.nodes}
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._last_event = 0
@@ -285,11 +281,11 @@ class Cluster:
             if call.rows is None:
                 value: object = wire.decode_answer(text)
             else:
-                reader = wire.RowReader(rpc.row_reader(call.rows))
+                reader = wire.RowReader(call.rows.read_row)
                 reader.feed(text)
                 value = reader.close()
         except wire.Fault as fault:
-            caller.perform(caller.engine.call_failed(call.id, str(fault), caller.now()))
+            caller.perform(caller.engine.call_failed(call.id, str(fault), caller.now(), fault.code))
             return
         caller.perform(caller.engine.call_answered(call.id, value, caller.now()))
 
@@ -322,20 +318,25 @@ class Cluster:
         """
         Kill a node.
 
-        One that lost its disk and has not yet heard all peers is spared:
-        until digests are compared (design 5.8) nothing would tell its next
-        life that the numbers below its newest one are not all there.
-
         @param disk: What its disk is when it comes back; C{None}: what it has.
         """
         node = self.nodes[place]
-        if node.is_healing:
-            return
         node.stop()
         if disk is not None:
             node.disk = dict(disk)
-            node.lost_disk = True
             self._forget_lost()
+
+    def restart(self, place: int, skew: float | None = None) -> None:
+        """
+        Start a node that is down, maybe with its clock set otherwise.
+        """
+        node = self.nodes[place]
+        if node.is_up:
+            return
+        if skew is not None and skew != node.skew:
+            self.has_stepped = self.has_stepped or bool(node.disk)
+            node.skew = skew
+        node.start()
 
     def heal(self, seconds: float = 45.0) -> None:
         """
@@ -371,8 +372,6 @@ class Cluster:
         What is wrong with a cluster that was healed; nothing, if all is well.
         """
         wrong = []
-        # A primary holds fractions of seconds that do not travel.
-        at = int(self.now) + 0.99999
         first = self._rows(self.nodes[0])
         identities = {key[0] for node in self.nodes for key in self._rows(node)}
         for node in self.nodes:
@@ -384,7 +383,8 @@ class Cluster:
             if disk != rows:
                 wrong.append(f"the disk of {node.name} is not what it holds")
             for identity in sorted(identities):
-                if self._current(node, identity, at) != self._current(self.nodes[0], identity, at):
+                shown, there = (self._current(each, identity) for each in (self.nodes[0], node))
+                if shown != there and self._tells(identity):
                     wrong.append(f"{node.name} shows other bindings of {identity}")
             for key, promised in self.promised.items():
                 if key not in rows or rank(rows[key]) < promised:
@@ -398,12 +398,29 @@ class Cluster:
 
     @staticmethod
     def _rows(node: Node) -> dict[Key, Binding]:
-        held = (row for name in node.registry.primaries() for row in node.registry.rows_after(name, 0))
-        return {row.key: row._replace(deadline=0.0) for row in held}
+        return {row.key: row._replace(deadline=0.0) for row in Cluster._rows_of(node)}
 
     @staticmethod
-    def _current(node: Node, identity: str, at: float) -> set[Key]:
-        return {row.key for row in node.registry.current(identity, at)}
+    def _rows_of(node: Node) -> Iterator[Binding]:
+        return (row for name in node.registry.primaries() for row in node.registry.rows_after(name, 0))
+
+    @staticmethod
+    def _current(node: Node, identity: str) -> set[Key]:
+        return {row.key for row in node.registry.current(identity, node.now())}
+
+    def _tells(self, identity: str) -> bool:
+        """
+        Whether all nodes must show the same bindings.
+
+        No clock was set while its node held rows, or they were carried by
+        what is left of them; and none ends about now, for what is left
+        travels in whole seconds.
+        """
+        is_skewed = any(node.skew for node in self.nodes)
+        if self.has_stepped or (is_skewed and any(not node.dialects[0].has_digests for node in self.nodes)):
+            return False
+        rows = ((node, row) for node in self.nodes for row in self._rows_of(node) if row.identity == identity)
+        return all(abs(row.deadline - node.now()) > NEAR for node, row in rows)
 
 
 class Phone:

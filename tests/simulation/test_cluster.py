@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.simulation.cluster import Cluster, Phone
-from tests.simulation.schedules import Step, play, schedules
+from tests.simulation.schedules import Step, outcome, schedules
 
 _PATIENT = settings(deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
 
@@ -127,7 +127,7 @@ class ClusterTests(SynchronousTestCase):
         """
         After the faults end, two nodes are equal and nothing promised is lost.
         """
-        self.converges(2, steps, seed)
+        self.assertEqual(outcome(2, steps, seed), [])
 
     @settings(_PATIENT, max_examples=60)
     @given(schedules(3), st.integers(0, 1 << 32))
@@ -135,12 +135,4 @@ class ClusterTests(SynchronousTestCase):
         """
         After the faults end, three nodes are equal and nothing promised is lost.
         """
-        self.converges(3, steps, seed)
-
-    def converges(self, size: int, steps: list[Step], seed: int) -> None:
-        cluster = Cluster(size, seed)
-        cluster.start()
-        cluster.advance(2)
-        play(cluster, steps)
-        cluster.heal()
-        self.healthy(cluster)
+        self.assertEqual(outcome(3, steps, seed), [])

@@ -322,6 +322,7 @@ class RunningPairTests(PairTestCase):
                 "sent": 0,
                 "received": 0,
                 "behind": 0,
+                "dialect": "batch",
                 "last_error": None,
                 "next_try": None,
             },
