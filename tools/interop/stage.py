@@ -150,6 +150,23 @@ class Stage:
             )
             await pause(reactor, 0.2)
 
+    async def catch_up(self, limit: float) -> float:
+        """
+        Wait until no node is behind another.
+
+        @return: seconds.
+        """
+        began = time.monotonic()
+        while True:
+            behind = [
+                row["behind"] for node in self.pair for row in await self.command(node, "peers", "--json")
+            ]
+            waited = time.monotonic() - began
+            if not any(behind):
+                return waited
+            expect(waited < limit, f"after {limit:g} s: behind by {behind}")
+            await pause(reactor, 0.5)
+
     def count(self, client: str, figures: Figures) -> Figures:
         """
         Put figures into the table of the end.
