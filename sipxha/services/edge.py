@@ -145,7 +145,8 @@ class Edge(Service):
     def needs_flow(self, request: Request, flow: Flow) -> bool:
         """
         Whether the phone that C{request} comes from can, as far as can be
-        seen, only be reached on C{flow}.
+        seen, only be reached on C{flow}; or whether it goes by its GRUU, for
+        inside a dialog nobody asks the registrar where that is.
 
         Never so where another proxy stands between it and us: then the flow
         leads to that proxy, which has a Path of its own (RFC 5626 section 5.1).
@@ -153,7 +154,7 @@ class Edge(Service):
         vias = request.vias
         if len(vias) != 1:
             return False
-        if flow.transport != "udp":
+        if flow.transport != "udp" or _goes_by_gruu(request):
             return True
         (via,) = vias
         if via.host.strip("[]") != flow.address:
@@ -376,6 +377,23 @@ def _granted(request: Request, response: Response) -> int | None:
         if str(contact.uri) in asked and expires.isdecimal():
             longest = max(longest, int(expires[:10]))
     return longest
+
+
+def _goes_by_gruu(request: Request) -> bool:
+    """
+    Whether a phone asks for a GRUU (RFC 5627 section 4.1), or has one for its Contact.
+    """
+    contact = request.get("contact") or ""
+    if request.method == "REGISTER":
+        return "+sip.instance" in contact.lower() and "gruu" in (
+            value.lower() for value in request.values("supported")
+        )
+    if ";gr" not in contact:
+        return False
+    try:
+        return any(each.uri.params.get("gr") is not None for each in request.contacts)
+    except MalformedField:
+        return False
 
 
 def _is_numeric(host: str) -> bool:

@@ -101,6 +101,25 @@ class NeedTests(EdgeCase):
         ):
             self.assertTrue(self.edge.needs_flow(a_register(contact, via), FLOW), via)
 
+    def test_who_goes_by_a_gruu_needs_one(self) -> None:
+        """
+        The ACK and the BYE to linphone went to the domain, and no further.
+        """
+        contact = '<sip:201@10.1.1.7>;+sip.instance="<urn:uuid:1>"'
+        self.assertTrue(self.edge.needs_flow(a_register(contact, supported="outbound, GRUU"), FLOW))
+        self.assertFalse(self.edge.needs_flow(a_register(contact, supported="outbound"), FLOW))
+        self.assertFalse(self.edge.needs_flow(a_register(supported="gruu"), FLOW))
+        invite = a_request("INVITE", f"sip:202@{DOMAIN}")
+        invite.set("via", "SIP/2.0/UDP 10.1.1.7;branch=z9hG4bKp")
+        for contact, needs in (
+            (f"<sip:201@{DOMAIN};gr=urn:uuid:1>", True),
+            ("<sip:201@10.1.1.7;grade=a>", False),
+            ("<sip:201@10.1.1.7>", False),
+            ("<sip:201@10.1.1.7;gr=1>, <>", False),
+        ):
+            invite.set("contact", contact)
+            self.assertEqual(self.edge.needs_flow(invite, FLOW), needs, contact)
+
     def test_a_connection_is_always_needed(self) -> None:
         """
         Nobody can say whether the phone takes another one.

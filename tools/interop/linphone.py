@@ -2,9 +2,8 @@
 A linphone without a screen: linphone-daemon, which reads commands and writes
 what happens.
 
-It asks the name servers of the machine only, so it has the address of its node
-instead of its name, and checks who signed the node's certificate, but not for
-which name.
+It asks the name servers of C{/etc/resolv.conf} only, so it gets one of its own,
+by a mount namespace.
 """
 
 from __future__ import annotations
@@ -42,10 +41,9 @@ sip_tls_port={tls}
 contact="{user}" <sip:{user}@{address}>
 root_ca={authority}
 verify_server_certs=1
-verify_server_cn=0
+verify_server_cn=1
 guess_hostname=0
 use_ipv6=0
-supported=replaces, outbound
 inc_timeout={ring_time}
 
 [rtp]
@@ -105,17 +103,21 @@ class Linphone(Softphone):
                 ring_time=RING_TIME,
                 rtp=line.rtp,
                 silent=SILENT,
-                node=line.node.address,
+                node=line.node.name,
                 port=PORTS[line.transport],
                 transport=line.transport,
                 expires=EXPIRES,
             )
         )
+        servers = self.folder / "resolv.conf"
+        servers.write_text("nameserver [{}]:{}\n".format(*self.stage.pair.dns))
         # Without it, it has no database.
         (self.folder / ".local" / "share" / "linphone").mkdir(parents=True)
         self.stage.spawn(
             self,
-            "linphone-daemon",
+            "unshare",
+            *("--mount", *(() if self.stage.is_root else ("--map-root-user",))),
+            *("sh", "-c", f'mount --bind {servers} /etc/resolv.conf && exec "$@"', "sh", "linphone-daemon"),
             *("--config", str(config), "--log", str(self.folder / "log"), "--disable-stats-events"),
             home=self.folder,
         )

@@ -21,8 +21,6 @@ from tools.story import expect
 
 TRANSPORTS = ("udp", "tcp", "tls")
 
-CALLED = ("udp",)
-
 USERS = ("301", "302", "303", "311", "312", "313")
 """Of the three baresips, and of the three linphones."""
 

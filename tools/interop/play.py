@@ -73,7 +73,7 @@ class Interop:
         story.title("baresip at sipx1, linphone at sipx2")
         await story.step("each registers over UDP, over TCP and over TLS", play.register)
         await story.step("all six register again before they expire", play.refresh)
-        for transport in phones.CALLED:
+        for transport in phones.TRANSPORTS:
             name = transport.upper()
             for expected, work in (
                 ("they call each other; either hangs up", play.answered),
@@ -84,6 +84,7 @@ class Interop:
                 ("the callee sends the caller on to a third (REFER)", play.transferred),
             ):
                 await story.step(f"{name}: {expected}", partial(work, transport))
+        await story.step("each transport calls each other one", play.crosswise)
         await story.step("all six unregister and leave", play.leave)
 
     async def _sipp(self) -> None:
