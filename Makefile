@@ -27,9 +27,10 @@ interop: $(VENV)/ready ## clients that we did not write: sipp, sipsak, baresip, 
 	$(BIN)/python -m pip install --quiet 'sipvicious>=0.3.4'
 	$(BIN)/python -m tools.interop
 
-soak: $(VENV)/ready ## long runs: the simulator, then calls over a lossy network (MINUTES=5 each)
+soak: $(VENV)/ready ## long runs: the simulator, calls over a lossy network (MINUTES=5 each), 20 kills under load
 	MINUTES=$(or $(MINUTES),5) $(BIN)/python -m tests.simulation.run
 	$(BIN)/python -m tools.soak --minutes $(or $(MINUTES),5)
+	$(BIN)/python -m tools.kill
 
 fuzz: $(VENV)/ready ## coverage-guided fuzzing of what strangers send (SECONDS=60)
 	$(BIN)/python -m pip install --quiet 'atheris>=2.3'

@@ -5,6 +5,7 @@ What the Makefile runs.
     run         the same pair, kept up
     interop     clients that we did not write, against a pair
     soak        calls through a pair over a lossy network, and what they leave behind
+    kill        kill -9 of a node under load, and what it still knows
     run_tests   the suite under trial
     run_bench   the benchmarks
     conformance the generated part of docs/conformance.md
