@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import ip_network
+from ipaddress import IPv6Address, ip_network
 from typing import Final, NamedTuple
 
 REMEMBERED: Final = 50_000
@@ -57,9 +57,11 @@ def network(address: str) -> str:
     if ":" not in address:
         return address
     try:
-        return str(ip_network((address.partition("%")[0], 64), strict=False))
+        parsed = IPv6Address(address.partition("%")[0])
     except ValueError:
         return address
+    # A socket for both shows those of IPv4 so, who are not all one.
+    return str(parsed.ipv4_mapped or ip_network((parsed, 64), strict=False))
 
 
 class _Buckets:

@@ -130,8 +130,10 @@ class NetworkTests(SynchronousTestCase):
 
     def test_all_of_a_64_is_one_source(self) -> None:
         """
-        An address of IPv4 is itself, and so is what is none.
+        An address of IPv4 is itself, also where it looks like one of IPv6, and
+        so is what is none.
         """
+        self.assertEqual(network("::ffff:192.0.2.1"), HERE)
         self.assertEqual(network("2001:db8:1:2:3::4"), network("2001:db8:1:2::5%eth0"))
         self.assertNotEqual(network("2001:db8:1:2::4"), network("2001:db8:1:3::4"))
         for text in (HERE, "", "phone.example.com", "not:an:address"):
