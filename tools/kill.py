@@ -32,7 +32,7 @@ from tools.story import Story, expect, tell, until
 reactor = foreground.reactor
 
 USERS = 200
-RATE = 200
+RATE = 100
 """REGISTERs, each of them challenged, in a second."""
 
 BURST = (0.2, 2.0)
