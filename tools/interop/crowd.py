@@ -85,9 +85,9 @@ class Crowd:
             self._sipp(
                 *(f"crowd-{number}", "crowd", address, 5060, node),
                 *self._users(f"crowd-{number}", map(member, range(number * half, (number + 1) * half))),
-                # As many as are between their two REGISTERs at once, and more.
-                *("-r", str(CROWD_RATE), "-m", str(half), "-l", str(half)),
-                *("-timeout", "180s", "-timeout_error"),
+                # A machine that is busy is given more time by the limit of those under way.
+                *("-r", str(CROWD_RATE), "-m", str(half), "-l", str(3 * CROWD_RATE)),
+                *("-timeout", "240s", "-timeout_error"),
             )
             for number, (address, node) in enumerate(zip(self.addresses, stage.pair, strict=True))
         ]
