@@ -7,7 +7,7 @@ answer is not sent again.  The digest is MD5, computed by hand.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import md5
 from itertools import count
 from typing import Any
@@ -33,6 +33,9 @@ class RegisterLoad(DatagramProtocol):
 
     def __init__(self, users: Sequence[str], password: str, domain: str, server: Address) -> None:
         self.acknowledged: dict[str, int] = {}
+        self.confirmed: Callable[[str], None] = lambda user: None
+        """Called at once when a user was answered 200."""
+
         self.statuses: dict[int, int] = {}
         self._users = users
         self._password = password
@@ -92,6 +95,7 @@ class RegisterLoad(DatagramProtocol):
         self.statuses[response.status] = self.statuses.get(response.status, 0) + 1
         if response.status == 200:
             self.acknowledged[user] = response.cseq.number
+            self.confirmed(user)
         elif response.status == 401:
             challenges = (Challenge.parse(text).params for text in response.rows("www-authenticate"))
             self._nonces[user] = (

@@ -12,7 +12,7 @@ from twisted.internet.defer import maybeDeferred
 
 from sipxha.cli.status import ask
 from tests.support.disk import mute_disk
-from tests.support.pair import DOMAIN, pause
+from tests.support.pair import DOMAIN
 from tests.support.register_load import RegisterLoad
 from tests.system.servers import PASSWORD, PairTestCase, Server, reactor, until
 
@@ -33,16 +33,22 @@ class KillTests(PairTestCase):
         node = self.west
         await self.east.stop()
         users = [str(next(self.pair.users)) for _ in range(LOAD)]
-        load = RegisterLoad(users, PASSWORD, DOMAIN, (node.address, 5060))
+        load = RegisterLoad(users, PASSWORD, DOMAIN, (node.address, 5070))
         port = reactor.listenUDP(0, load, interface=f"{self.pair.network}.{next(self.pair.hosts)}")
         self.addCleanup(maybeDeferred, port.stopListening)
         for _ in range(KILLS):
             load.statuses.clear()
+            last = random.randint(3 * LOAD, 10 * LOAD)
+
+            def confirmed(user: str, last: int = last) -> None:
+                # At the very moment at which it was promised.
+                if load.statuses[200] == last:
+                    load.stop()
+                    node.kill()
+
+            load.confirmed = confirmed
             load.start()
-            await until(lambda: load.statuses.get(200, 0) > 3 * LOAD, "no load")
-            await pause(reactor, random.uniform(0, 0.3))
-            load.stop()
-            node.kill()
+            await until(lambda: not node.is_running, "no load")
             await node.start()
             held = {row["callid"]: row["cseq"] for row in node.registrations()}
             self.assertEqual(set(load.acknowledged), set(users))
