@@ -37,7 +37,9 @@ NODE_FILES = {
     "credential.xml": 0o600,
     "permission.xml": 0o600,
     "alias.xml": 0o600,
+    "fallbackrules.xml": 0o644,
     "forwardingrules.xml": 0o644,
+    "mappingrules.xml": 0o644,
     "authrules.xml": 0o644,
     "ssl/node.crt": 0o644,
     "ssl/node.key": 0o600,
@@ -211,7 +213,9 @@ class NewClusterTests(TestCase):
         """
         own, authority = await self.rows("cert", "show")
         self.assertEqual(set(own), {"file", "subject", "names", "issuer", "not_before", "not_after"})
-        self.assertEqual(own["names"], [f"DNS:{NAMES[0]}", f"DNS:{DOMAIN}", f"URI:sip:{DOMAIN}"])
+        self.assertEqual(
+            own["names"], [f"DNS:{NAMES[0]}", f"DNS:{DOMAIN}", f"URI:sip:{DOMAIN}", f"URI:sip:{NAMES[0]}"]
+        )
         self.assertEqual(own["issuer"], authority["subject"])
         for column in ("not_before", "not_after"):
             self.assertRegex(own[column], TIME)
@@ -294,6 +298,11 @@ class RunningPairTests(PairTestCase):
         self.assertGreater(state.pop("update_number"), 1 << 32)
         self.assertGreaterEqual(state.pop("users"), 80)
         self.assertEqual(state.pop("transactions").keys(), {"proxy", "authproxy", "registrar"})
+        self.assertEqual(
+            state.pop("changes").keys(),
+            {"registered", "refreshed", "removed", "flow closed", "administrative"},
+        )
+        self.assertTrue(all(status.isdigit() for status in state.pop("refusals")))
         self.assertEqual(
             state,
             {
