@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 T ?= tests
 
-.PHONY: help demo run test interop soak fuzz bench check lint format types layers clean
+.PHONY: help demo run test interop simulate soak fuzz bench check lint format types layers clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ test: $(VENV)/ready ## the whole suite under trial (T=tests.sip for a part)
 interop: $(VENV)/ready ## clients that we did not write: sipp, sipsak, baresip, linphone, SIPVicious
 	$(BIN)/python -m pip install --quiet 'sipvicious>=0.3.4'
 	$(BIN)/python -m tools.interop
+
+simulate: $(VENV)/ready ## the simulator of replication for a while (MINUTES=10, SEED=n to repeat)
+	MINUTES=$(or $(MINUTES),10) $(BIN)/python -m tests.simulation.run
 
 soak: $(VENV)/ready ## long runs: the simulator, calls over a lossy network (MINUTES=5 each), 20 kills under load
 	MINUTES=$(or $(MINUTES),5) $(BIN)/python -m tests.simulation.run

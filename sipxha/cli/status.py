@@ -39,6 +39,7 @@ STATUS_COLUMNS = (
     "update_number",
     "peers",
     "peers_reachable",
+    "unacknowledged",
     "transactions",
 )
 

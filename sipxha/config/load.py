@@ -280,7 +280,10 @@ class _Reading:
         # One list serves all nodes, so a node finds itself in it.
         peers.pop(node.name, None)
         return model.Replication(
-            int(_text(element, "port")), float(_text(element, "startup-limit", "20")), tuple(peers.values())
+            int(_text(element, "port")),
+            float(_text(element, "startup-limit", "20")),
+            tuple(peers.values()),
+            _text(element, "acknowledge", "local") == "peer",
         )
 
     def _call_events(self, tls: model.Tls | None) -> model.CallEvents | None:

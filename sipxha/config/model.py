@@ -175,6 +175,9 @@ class Replication:
     peers: tuple[Peer, ...]
     """All but this node itself."""
 
+    by_peer: bool = False
+    """Whether a REGISTER is answered only when a peer has it too."""
+
 
 @dataclass(frozen=True, slots=True)
 class Registrar:

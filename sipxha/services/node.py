@@ -366,9 +366,10 @@ class Node(Service):
             self._tls.append(replication.reload)
             self._run(replication)
             updated = replication.updated
+            acknowledged = replication.acknowledged if config.replication.by_peer else None
         else:
             self._run(self._every(PURGE_INTERVAL, self._purge))
-            updated = _nothing
+            updated, acknowledged = _nothing, None
         self._updated = updated
         domain = self._config.domain
         terms = Terms(
@@ -397,6 +398,7 @@ class Node(Service):
             authenticate=config.authenticate,
             allowed=self._neighbours.knows,
             updated=updated,
+            acknowledged=acknowledged,
             mint=mint,
             change_log=change_log,
         )

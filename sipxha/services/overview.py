@@ -73,6 +73,7 @@ class Overview:
             "update_number": None if registry is None else registry.update_number,
             "peers": len(states),
             "peers_reachable": sum(1 for state in states.values() if state is State.REACHABLE),
+            "unacknowledged": 0 if self.replication is None else self.replication.unacknowledged,
             "transactions": {endpoint.name: endpoint.transactions for endpoint in self.endpoints},
         }
 

@@ -14,6 +14,7 @@ from email.utils import formatdate
 from functools import lru_cache
 from typing import Final
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -88,6 +89,7 @@ class RegistrarUser:
         authenticate: bool,
         allowed: Callable[[str], bool],
         updated: Callable[[], None],
+        acknowledged: Callable[[int], Deferred[None] | None] | None = None,
         mint: Callable[[], str],
         change_log: ChangeLog | None = None,
     ) -> None:
@@ -98,6 +100,8 @@ class RegistrarUser:
             requests are served, and the Vias that were stamped there
             believed, from nowhere else.
         @param updated: Called when there is something new to replicate.
+        @param acknowledged: Tells of an update that is on the disk when a peer
+            has it too, and the 200 may go; without it the own disk is enough.
         @param change_log: Shared with others who change registrations.
         """
         self._reactor = reactor
@@ -108,6 +112,7 @@ class RegistrarUser:
         self._authenticate = authenticate
         self._allowed = allowed
         self._updated = updated
+        self._acknowledged = acknowledged
         self._mint = mint
         self._change_log = ChangeLog() if change_log is None else change_log
         self.redirect = Redirect(terms.domain, terms.gruus, registry, lambda: authenticator.users)
@@ -187,6 +192,8 @@ class RegistrarUser:
         self._change_log.registered(registered.rows, registered.before, now)
         # Without rows it is a repetition, whose rows may still be on their way.
         committed = self._store.commit(registered.rows)
+        if registered.rows and self._acknowledged is not None:
+            committed.addCallback(self._await_peer, registered.rows[0].update_number)
         committed.addCallbacks(
             self._committed,
             self._not_committed,
@@ -243,6 +250,9 @@ class RegistrarUser:
             raise RegistrationRefused(401, "Unauthorized", fields)
         if verdict.identity != identity:
             raise RegistrationRefused(403, "Forbidden")
+
+    def _await_peer(self, _: None, number: int) -> Deferred[None] | None:
+        return None if self._acknowledged is None else self._acknowledged(number)
 
     def _committed(
         self,

@@ -26,6 +26,7 @@ from sipxha.net.rpc_client import Addresses, RpcClient
 from sipxha.net.rpc_server import Exchange, RpcServer
 from sipxha.net.tls import MutualTls
 from sipxha.registry.table import Registry
+from sipxha.services.acknowledgement import Acknowledgement
 from sipxha.store.registrations import NotYetWritten, RegistrationStore
 from sipxha.sync import effects as fx
 from sipxha.sync import wire
@@ -85,6 +86,7 @@ class Replication(Service):
         self._driver: Driver[fx.Effect] = Driver(reactor, self._engine, self._perform)
         self._purging = LoopingCall(self._purge)
         self._purging.clock = reactor
+        self._acknowledgement = Acknowledgement(reactor)
         self._listening: IListeningPort | None = None
         self._exchanges: dict[int, Exchange] = {}
         self._last_exchange = 0
@@ -108,6 +110,7 @@ class Replication(Service):
         """
         super().stopService()
         self._driver.stop()
+        self._acknowledgement.stop()
         if self._purging.running:
             self._purging.stop()
         listening, self._listening = self._listening, None
@@ -129,6 +132,22 @@ class Replication(Service):
         A REGISTER changed the registry.
         """
         self._driver.perform(self._engine.updated(self._driver.now()))
+
+    def acknowledged(self, number: int) -> Deferred[None] | None:
+        """
+        An update of ours is on the disk.
+
+        @return: Fires when a peer has it too, or when that takes too long; C{None} if there is no need to wait.
+        """
+        is_any_reachable = any(link.state is State.REACHABLE for link in self._engine.links.values())
+        return self._acknowledgement.wait(number, is_any_reachable)
+
+    @property
+    def unacknowledged(self) -> int:
+        """
+        How many updates were not waited for until a peer had them.
+        """
+        return self._acknowledgement.missed
 
     def call_received(self, exchange: Exchange, method: str, params: list[wire.Value]) -> None:
         """
@@ -253,6 +272,8 @@ class Replication(Service):
                 peer=effect.peer,
                 changed=effect.changed,
             )
+        elif isinstance(effect, fx.Acknowledged):
+            self._acknowledgement.acknowledged(effect.number)
         elif isinstance(effect, fx.Spoken):
             self._log.info(
                 "peer '{peer}' is called in the dialect {dialect}", peer=effect.peer, dialect=effect.dialect

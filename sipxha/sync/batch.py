@@ -30,7 +30,11 @@ _SAFE_ROWS = MOST_TEXT // 10_000
 """So many rows are never too long."""
 
 
-class _Batch(Dialect):
+class Batch(Dialect):
+    """
+    See above.
+    """
+
     name = "batch"
     prefix = "registrarSync2"
     most_rows = MOST_ROWS
@@ -47,7 +51,7 @@ class _Batch(Dialect):
             return self.digest, [caller, call.primary, I8(call.horizon)]
         method, params = super().write_call(caller, call, now)
         if isinstance(call, rpc.Pull):
-            params.append(MOST_ROWS)
+            params.append(self.most_rows)
         return method, params
 
     def read_call(self, method: str, params: Sequence[Value], now: float) -> rpc.Call:
@@ -57,7 +61,7 @@ class _Batch(Dialect):
         call = super().read_call(method, params, now)
         if isinstance(call, rpc.Pull):
             limit = rpc.number_param(method, params, 3, "limit")
-            call = call._replace(limit=min(max(limit, 1), MOST_ROWS))
+            call = call._replace(limit=min(max(limit, 1), self.most_rows))
         return call
 
     def head(self, page: rpc.Page) -> dict[str, Value]:
@@ -132,4 +136,4 @@ def whole(rows: list[Binding]) -> list[Binding]:
     return rows
 
 
-BATCH = _Batch()
+BATCH = Batch()

@@ -76,6 +76,9 @@ class Healing:
             link.repaired[primary] = mesh.now
             link.pulls[primary] = 0
             mesh.emit(Diverged(link.name, primary, mine.rows, theirs.rows))
+        elif primary not in (mesh.name, link.name):
+            # One that only we cannot reach goes on, and the peer has its news.
+            link.pulls[primary] = None
 
 
 def digest_answer(digest: Digest) -> dict[str, Value]:

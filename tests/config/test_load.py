@@ -118,6 +118,21 @@ class AcceptedTests(LoadCase):
             config.rule_symbols(), {"localhost": "sipx1.example.com", "mediaserver": "vm.example.com:5100"}
         )
 
+    def test_a_register_is_acknowledged_by_this_node_or_by_a_peer(self) -> None:
+        """
+        By this node, unless said otherwise.
+        """
+        for attribute, by_peer in (
+            ("", False),
+            (' acknowledge="local"', False),
+            (' acknowledge="peer"', True),
+        ):
+            config = self.load_with(
+                f'{TLS}<registrar udp="5070"><replication port="5077"{attribute}><peer>a.b</peer></replication></registrar>'
+            )
+            assert config.registrar is not None and config.registrar.replication is not None
+            self.assertEqual(config.registrar.replication.by_peer, by_peer)
+
     def test_the_rules_of_the_registrar(self) -> None:
         """
         Both files may be left out.

@@ -41,6 +41,8 @@ class FakeReplication:
     Two peers, in the states that a test gives them.
     """
 
+    unacknowledged = 3
+
     def __init__(self, *states: str) -> None:
         self._states = states
 

@@ -77,6 +77,7 @@ class RegistrarCase(SynchronousTestCase):
     """
 
     authenticate = True
+    acknowledged: Deferred[None] | None = None
 
     def setUp(self) -> None:
         numbers = count(1)
@@ -116,6 +117,7 @@ class RegistrarCase(SynchronousTestCase):
             authenticate=self.authenticate,
             allowed=lambda address: address in ("127.0.0.1", "10.1.1.50"),
             updated=self.update,
+            acknowledged=lambda number: self.acknowledged,
             mint=mint,
             change_log=self.log,
         )
@@ -454,6 +456,17 @@ class CommitTests(RegistrarCase):
         self.assertEqual((self.answers.sent, self.updates), ([], 1))
         self.disk.result.callback(None)
         self.assertEqual((self.answers.sent[0].status, self.updates), (200, 1))
+
+    def test_the_200_may_wait_for_a_peer_too(self) -> None:
+        """
+        For what it tells only; a query and a repetition tell nothing new.
+        """
+        self.disk.result, self.acknowledged = Deferred(), Deferred()
+        self.registrar.request_received(KEY, self.request(CONTACT, self.proof(), cseq=5), FLOW)
+        self.disk.result.callback(None)
+        self.assertEqual(self.answers.sent, [])
+        self.acknowledged.callback(None)
+        self.assertEqual(self.answers.sent[0].status, 200)
 
     def test_R24_so_does_the_200_for_a_repetition(self) -> None:
         """

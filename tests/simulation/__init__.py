@@ -3,6 +3,8 @@ Whole clusters without a network.
 
     cluster         real engines and registries over virtual disks, links and clocks
     schedules       what can happen to them, for Hypothesis to combine
+    mutations       mistakes made on purpose
     test_cluster    what must hold, whatever happened
-    run             the same for many minutes, from a terminal
+    test_mutations  that whoever breaks it is caught
+    run             the same for many minutes, from a terminal: C{make simulate}
 """

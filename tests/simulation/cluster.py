@@ -17,6 +17,7 @@ from sipxha.registry.register import Offer, Registration, RegistrationRefused
 from sipxha.registry.table import Registry
 from sipxha.sync import effects as fx
 from sipxha.sync import wire
+from sipxha.sync.batch import Batch
 from sipxha.sync.dialects import DIALECTS, Spoken
 from sipxha.sync.engine import Engine
 from sipxha.sync.link import State
@@ -29,6 +30,25 @@ NEAR = 3.0
 """Seconds by which nodes may differ on when a binding ends."""
 
 Rank = tuple[int, int]
+
+
+class _Small(Batch):
+    """
+    The newest dialect with pages so small that few rows fill several.
+    """
+
+    most_rows = 2
+
+
+NEWEST: Spoken = (_Small(), *DIALECTS[1:])
+"""What a node of our own age speaks here."""
+
+
+def key_of(row: Binding) -> Key:
+    """
+    What nodes must agree on, whatever they think that it is.
+    """
+    return row.identity, row.callid, row.contact, row.reg_id
 
 
 def rank(row: Binding) -> Rank:
@@ -53,7 +73,9 @@ class Node:
         self.is_up = False
         self.is_open = False
         self.has_begun = False
-        self.dialects: Spoken = DIALECTS
+        self.dialects: Spoken = NEWEST
+        self.commit_time = 0.01
+        self.acknowledged = 0
         self.registry = Registry(name, MAX_EXPIRES)
         self.engine = Engine(name, self._peers, self.registry, Settings())
         self.changes: list[str] = []
@@ -72,6 +94,7 @@ class Node:
         Begin a life with what the disk has.
         """
         self.is_up, self.is_open, self.has_begun = True, False, False
+        self.acknowledged, self._disk_free = 0, 0.0
         self.life += 1
         self.registry = Registry(self.name, MAX_EXPIRES)
         self.registry.load(self.disk.values())
@@ -104,6 +127,10 @@ class Node:
                 self._exchanges.pop(effect.exchange)(wire.encode_fault(effect.fault))
             elif isinstance(effect, fx.Open):
                 self.is_open = True
+            elif isinstance(effect, fx.Acknowledged):
+                self.acknowledged = max(self.acknowledged, effect.number)
+            elif isinstance(effect, fx.Diverged):
+                self._cluster.repairs.append(f"{self.name} pulled all of {effect.primary} from {effect.peer}")
             elif isinstance(effect, fx.PeerChanged):
                 self.changes.append(f"{effect.peer} is {effect.state.value}: {effect.reason}")
         self._arm()
@@ -112,11 +139,13 @@ class Node:
         """
         Write rows after those that wait already.
         """
-        self._disk_free = max(self._disk_free, self._cluster.now) + self._cluster.chance.uniform(0.0, 0.01)
+        self._disk_free = max(self._disk_free, self._cluster.now) + self._cluster.chance.uniform(
+            0.0, self.commit_time
+        )
 
         def written() -> None:
             for row in rows:
-                self.disk[row.key] = row
+                self.disk[key_of(row)] = row
             done()
 
         self._cluster.later(self._disk_free, self.in_this_life(written))
@@ -181,6 +210,8 @@ class Cluster:
         for node, skew in zip(self.nodes, skews, strict=False):
             node.skew = skew
         self.has_stepped = False
+        self.has_lost_disk = False
+        self.repairs: list[str] = []
         self._by_name = {node.name: node for node in self.nodes}
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._last_event = 0
@@ -324,6 +355,7 @@ class Cluster:
         node.stop()
         if disk is not None:
             node.disk = dict(disk)
+            self.has_lost_disk = True
             self._forget_lost()
 
     def restart(self, place: int, skew: float | None = None) -> None:
@@ -344,6 +376,8 @@ class Cluster:
         """
         self.cut.clear()
         self.loss = self.doubling = 0.0
+        # While calls are lost, what is under way may seem to be there to stay.
+        self.repairs.clear()
         self.start()
         self.advance(seconds)
 
@@ -352,7 +386,7 @@ class Cluster:
         A REGISTER was acknowledged: its rows are on its primary's disk.
         """
         for row in rows:
-            self.promised[row.key] = max(self.promised.get(row.key, (0, 0)), rank(row))
+            self.promised[key_of(row)] = max(self.promised.get(key_of(row), (0, 0)), rank(row))
 
     def _forget_lost(self) -> None:
         """
@@ -398,7 +432,7 @@ class Cluster:
 
     @staticmethod
     def _rows(node: Node) -> dict[Key, Binding]:
-        return {row.key: row._replace(deadline=0.0) for row in Cluster._rows_of(node)}
+        return {key_of(row): row._replace(deadline=0.0) for row in Cluster._rows_of(node)}
 
     @staticmethod
     def _rows_of(node: Node) -> Iterator[Binding]:

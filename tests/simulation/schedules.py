@@ -9,8 +9,8 @@ from typing import NamedTuple, TypeAlias
 
 from hypothesis import strategies as st
 
-from sipxha.sync.dialects import DIALECTS, Spoken
-from tests.simulation.cluster import Cluster, Phone
+from sipxha.sync.dialects import Spoken
+from tests.simulation.cluster import NEWEST, Cluster, Phone
 
 USERS = 3
 
@@ -128,25 +128,22 @@ def _itself(strategy: st.SearchStrategy[Step]) -> st.SearchStrategy[Step]:
     return strategy
 
 
-NEWEST: Spoken = DIALECTS
-MIDDLE: Spoken = DIALECTS[1:]
-OLDEST: Spoken = DIALECTS[2:]
-"""What nodes of three ages speak; each one answers what older ones ask."""
-
-
 def ages(places: Sequence[int]) -> list[Spoken]:
     """
-    What each node speaks; 0 is all.
+    What each node speaks; 0 is all, and each answers what older ones ask.
     """
-    return [DIALECTS[place:] for place in places]
+    return [NEWEST[place:] for place in places]
 
 
-def outcome(size: int, steps: Sequence[Step], seed: int, ages: Sequence[Spoken] = ()) -> list[str]:
+def outcome(
+    size: int, steps: Sequence[Step], seed: int, ages: Sequence[Spoken] = (), *, by_numbers: bool = False
+) -> list[str]:
     """
     What is wrong with a cluster that went through a schedule and was healed.
 
     @param seed: Of all chance; an odd one gives the nodes clocks that differ.
     @param ages: What each node speaks.
+    @param by_numbers: Whether it is wrong to need digests where no disk was lost.
     """
     skews = [0.0, 600.0, -600.0, 30.0, -30.0] if seed % 2 else []
     cluster = Cluster(size, seed, skews[:size])
@@ -156,7 +153,31 @@ def outcome(size: int, steps: Sequence[Step], seed: int, ages: Sequence[Spoken] 
     cluster.advance(2)
     play(cluster, steps)
     cluster.heal()
-    return cluster.differences()
+    repairs = cluster.repairs if by_numbers and not cluster.has_lost_disk else []
+    return [*cluster.differences(), *repairs]
+
+
+def twice_lost() -> Cluster:
+    """
+    A node that lost its disk, served without its peer, and died before it
+    heard of what it had lost: its newest number does not tell that it has
+    not all below.
+    """
+    cluster = Cluster(2)
+    cluster.start()
+    cluster.advance(2)
+    for user in range(5):
+        cluster.nodes[0].register(Phone(user).registration(3600))
+    cluster.advance(1)
+    cluster.partition(0, 1)
+    cluster.crash(0, disk={})
+    cluster.nodes[0].start()
+    cluster.advance(25)
+    cluster.nodes[0].register(Phone(9).registration(3600))
+    cluster.advance(1)
+    cluster.crash(0)
+    cluster.heal()
+    return cluster
 
 
 def play(cluster: Cluster, steps: Sequence[Step]) -> None:

@@ -4,14 +4,25 @@ Tests for what must hold of a cluster, whatever happened to it (design 5.8).
 
 from __future__ import annotations
 
+from itertools import product
+
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from sipxha.sync.dialects import Spoken
+from sipxha.sync.link import State
 from tests.simulation.cluster import Cluster, Phone
-from tests.simulation.schedules import Step, outcome, schedules
+from tests.simulation.schedules import Crash, Step, ages, outcome, schedules, twice_lost
 
 _PATIENT = settings(deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+
+
+def _age(spoken: Spoken) -> int:
+    """
+    How old a node is that speaks this.
+    """
+    return -len(spoken)
 
 
 class ClusterTests(SynchronousTestCase):
@@ -120,6 +131,141 @@ class ClusterTests(SynchronousTestCase):
         cluster.start()
         cluster.advance(3.1)
         self.assertTrue(cluster.nodes[0].is_open)
+
+    def test_a_node_that_lost_its_disk_and_died_again_gets_everything_back(self) -> None:
+        """
+        Although its newest number is above all that it lacks: digests tell.
+        """
+        cluster = twice_lost()
+        self.healthy(cluster)
+        self.assertEqual(len(cluster.promised), 6)
+        self.assertEqual(
+            cluster.repairs, ["sipx1.example.com pulled all of sipx1.example.com from sipx2.example.com"]
+        )
+
+    def test_an_old_copy_of_a_lost_disk_does_no_harm(self) -> None:
+        """
+        Put back after a life that began without a disk and without the peer.
+        """
+        cluster = self.pair()
+        cluster.nodes[0].register(Phone(1).registration(3600))
+        cluster.advance(1)
+        copy = dict(cluster.nodes[0].disk)
+        cluster.nodes[0].register(Phone(2).registration(3600))
+        cluster.advance(1)
+        cluster.partition(0, 1)
+        cluster.crash(0, disk={})
+        cluster.nodes[0].start()
+        cluster.advance(25)
+        cluster.nodes[0].register(Phone(3).registration(3600))
+        cluster.advance(1)
+        cluster.crash(0, disk=copy)
+        cluster.heal()
+        self.healthy(cluster)
+        self.assertEqual(len(cluster.promised), 2)
+
+    def test_a_push_that_overtook_its_commit_survives_the_crash(self) -> None:
+        """
+        The peer has what the primary lost, and gives it back.
+        """
+        cluster = self.pair()
+        one, two = cluster.nodes
+        one.register(Phone(2).registration(3600))
+        cluster.advance(1)
+        one.commit_time = 100.0
+        one.register(Phone(1).registration(3600))
+        cluster.advance(0.3)
+        self.assertEqual((len(one.disk), len(two.disk), len(cluster.promised)), (1, 2, 1))
+        cluster.crash(0)
+        one.commit_time = 0.01
+        one.start()
+        cluster.advance(2)
+        self.healthy(cluster)
+        self.assertEqual(len(one.registry.current("1@example.com", cluster.now)), 1)
+
+    def test_what_a_peer_acknowledged_survives_the_loss_of_a_server(self) -> None:
+        """
+        As a REGISTER that waited for it, with acknowledge="peer".
+        """
+        cluster = self.pair()
+        one, two = cluster.nodes
+        one.register(Phone(1).registration(3600))
+        while one.acknowledged < one.registry.update_number:
+            cluster.advance(0.001)
+        cluster.crash(0, disk={})
+        cluster.crash(1)
+        cluster.heal()
+        self.healthy(cluster)
+        self.assertEqual(len(two.registry.current("1@example.com", cluster.now)), 1)
+
+    def test_an_idle_peer_that_died_is_noticed(self) -> None:
+        """
+        Without anybody who registers, within a minute and the silence that a call endures.
+        """
+        for spoken in ages((0, 1, 2)):
+            cluster = Cluster(2)
+            for node in cluster.nodes:
+                node.dialects = spoken
+            cluster.start()
+            cluster.advance(2)
+            self.healthy(cluster)
+            cluster.partition(0, 1)
+            cluster.advance(65)
+            states = [link.state for node in cluster.nodes for link in node.engine.links.values()]
+            self.assertEqual(states, [State.UNREACHABLE] * 2)
+
+    def test_nodes_of_different_ages_understand_each_other(self) -> None:
+        """
+        All nine pairs.
+        """
+        for pair in product((0, 1, 2), repeat=2):
+            cluster = Cluster(2)
+            for node, spoken in zip(cluster.nodes, ages(pair), strict=True):
+                node.dialects = spoken
+            cluster.start()
+            cluster.advance(2)
+            for user in range(10):
+                cluster.nodes[user % 2].register(Phone(user).registration(3600))
+            cluster.advance(2)
+            self.healthy(cluster)
+            self.assertEqual(len(cluster.promised), 10)
+            for node, spoken in zip(cluster.nodes, reversed(ages(pair)), strict=True):
+                (link,) = node.engine.links.values()
+                self.assertIs(link.spoken, max(spoken, node.dialects, key=_age)[0], pair)
+
+    def test_a_rolling_upgrade_and_back_loses_no_row(self) -> None:
+        """
+        Old, new, and old again, one node after the other, while phones register.
+        """
+        cluster = Cluster(3)
+        for node in cluster.nodes:
+            (node.dialects,) = ages((1,))
+        cluster.start()
+        cluster.advance(2)
+        user = 0
+        for (spoken,) in (ages((0,)), ages((1,)), ages((2,)), ages((0,))):
+            for place, node in enumerate(cluster.nodes):
+                for _ in range(4):
+                    cluster.nodes[(place + 1 + user % 2) % 3].register(Phone(user).registration(3600))
+                    user += 1
+                    cluster.advance(0.05)
+                cluster.crash(place)
+                cluster.advance(1)
+                node.dialects = spoken
+                node.start()
+                cluster.advance(4)
+        cluster.heal()
+        self.healthy(cluster)
+        self.assertEqual(len(cluster.promised), user)
+
+    @settings(_PATIENT, max_examples=40)
+    @given(schedules(3), st.integers(0, 1 << 32), st.lists(st.integers(0, 2), min_size=3, max_size=3))
+    def test_nodes_of_different_ages_converge(self, steps: list[Step], seed: int, places: list[int]) -> None:
+        """
+        Whatever happened, but for disks that are lost: old dialects have no digests.
+        """
+        kept = [step._replace(disk="kept") if isinstance(step, Crash) else step for step in steps]
+        self.assertEqual(outcome(3, kept, seed, ages(places)), [])
 
     @settings(_PATIENT, max_examples=60)
     @given(schedules(2), st.integers(0, 1 << 32))

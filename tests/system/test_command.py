@@ -313,6 +313,7 @@ class RunningPairTests(PairTestCase):
                 "registrations": len(self.east.registrations()),
                 "peers": 1,
                 "peers_reachable": 1,
+                "unacknowledged": 0,
             },
         )
         out = await sipxha(reactor, "status", "--config", str(self.east.config))

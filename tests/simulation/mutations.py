@@ -1,0 +1,146 @@
+"""
+Ways to break replication on purpose, to see that the simulator notices.
+
+Each is a mistake that somebody might make: a mutation replaces one function
+for as long as a cluster runs, here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from sipxha.registry import table
+from sipxha.registry.binding import Binding
+from sipxha.registry.table import Registry
+from sipxha.sync import calling, numbering, rpc
+from sipxha.sync.calling import Calling
+from sipxha.sync.healing import Healing
+from sipxha.sync.link import Link
+from sipxha.sync.mesh import Mesh
+
+
+class Mutation(NamedTuple):
+    """
+    A function, and what stands in its place.
+    """
+
+    name: str
+    owner: Any
+    attribute: str
+    replace: Callable[[Any], Any]
+    """The wrong one, made from the right one."""
+
+
+@contextmanager
+def broken(mutation: Mutation) -> Iterator[None]:
+    """
+    Let replication be wrong for a while.
+    """
+    right = vars(mutation.owner)[mutation.attribute]
+    setattr(mutation.owner, mutation.attribute, mutation.replace(right))
+    try:
+        yield
+    finally:
+        setattr(mutation.owner, mutation.attribute, right)
+
+
+def _drop_reset(right: Any) -> Any:
+    def reset(self: Calling, link: Link, pending: Any, number: int) -> None:
+        right(self, link, pending, self._mesh.registry.update_number)
+
+    return reset
+
+
+def _one_too_far(right: Any) -> Any:
+    def pushed(self: Calling, link: Link, pending: Any, push: rpc.Push, number: int) -> None:
+        right(self, link, pending, push, number)
+        link.sent += 1
+
+    return pushed
+
+
+def _wrong_key(right: Any) -> Any:
+    return property(lambda row: (row.identity, row.callid, "", row.reg_id))
+
+
+def _later_end_wins(right: Any) -> Any:
+    def merge(held: Binding, incoming: Binding) -> Binding:
+        if held.cseq == incoming.cseq and held.expires != incoming.expires:
+            return held if held.expires > incoming.expires else incoming
+        return right(held, incoming)  # type: ignore[no-any-return]
+
+    return merge
+
+
+def _last_come_wins(right: Any) -> Any:
+    return lambda held, incoming: incoming
+
+
+def _forget_tombstones(right: Any) -> Any:
+    def apply(self: Registry, rows: Any, now: float) -> Any:
+        return right(self, [row for row in rows if (row.deadline or row.expires) > now], now)
+
+    return apply
+
+
+def _first_row_only(right: Any) -> Any:
+    return lambda rows: right(rows)[:1]
+
+
+def _no_step(right: Any) -> Any:
+    return lambda current, now: current
+
+
+def _never_again(right: Any) -> Any:
+    def wait(self: Link, now: float) -> None:
+        right(self, now)
+        self.next_try = None
+
+    return wait
+
+
+def _own_rows_ignored(right: Any) -> Any:
+    def apply(self: Registry, rows: Any, now: float) -> Any:
+        return right(self, [row for row in rows if row.primary != self.name], now)
+
+    return apply
+
+
+def _one_page(right: Any) -> Any:
+    def pulled(self: Calling, link: Link, call: rpc.Pull, page: rpc.Page) -> None:
+        right(self, link, call, page._replace(more=False))
+
+    return pulled
+
+
+def _no_repair(right: Any) -> Any:
+    def compare(self: Healing, link: Link, ask: rpc.Ask, mine: Any, theirs: Any) -> None:
+        del link.checks[:1]
+
+    return compare
+
+
+def _never_behind(right: Any) -> Any:
+    def is_behind(self: Mesh, link: Link) -> bool:
+        return link.sent + 1 < self.registry.largest_number(self.name)
+
+    return is_behind
+
+
+MUTATIONS = (
+    Mutation("a reset's answer is not heeded", Calling, "_reset", _drop_reset),
+    Mutation("the sent number is one too great", Calling, "_pushed", _one_too_far),
+    Mutation("the contact is not part of the key", Binding, "key", _wrong_key),
+    Mutation("of equal CSeq the later end wins", table, "merge", _later_end_wins),
+    Mutation("the row that came last wins", table, "merge", _last_come_wins),
+    Mutation("ended rows are not taken", Registry, "apply", _forget_tombstones),
+    Mutation("only the first row of an update is pushed", calling, "whole", _first_row_only),
+    Mutation("numbers are not stepped at start", numbering, "epoch_step", _no_step),
+    Mutation("a lost peer is never tried again", Link, "_wait", _never_again),
+    Mutation("own rows that come back are not taken", Registry, "apply", _own_rows_ignored),
+    Mutation("a page is taken for all", Calling, "_pulled", _one_page),
+    Mutation("digests are not compared", Healing, "compare", _no_repair),
+    Mutation("greater instead of greater or equal: the last update waits", Mesh, "is_behind", _never_behind),
+)
