@@ -19,7 +19,7 @@ class ConnectionLimitsTests(SynchronousTestCase):
         As docs/operations.md has them.
         """
         self.assertEqual(
-            ConnectionLimits(), ConnectionLimits(64, 5.0, 5.0, 10.0, 120.0, 7200.0, 5.0, 1024 * 1024)
+            ConnectionLimits(), ConnectionLimits(64, 5.0, 5.0, 10.0, 120.0, 7200.0, 150.0, 5.0, 1024 * 1024)
         )
 
     def test_nobody_is_cut_off_in_the_middle_of_a_transaction(self) -> None:
