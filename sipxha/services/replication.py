@@ -30,6 +30,7 @@ from sipxha.services.acknowledgement import Acknowledgement
 from sipxha.store.registrations import NotYetWritten, RegistrationStore
 from sipxha.sync import effects as fx
 from sipxha.sync import wire
+from sipxha.sync.dialects import DIALECTS, Spoken
 from sipxha.sync.engine import Engine
 from sipxha.sync.link import State
 from sipxha.sync.mesh import Settings
@@ -56,10 +57,13 @@ class Replication(Service):
         registry: Registry,
         store: RegistrationStore,
         addresses: Addresses,
+        dialects: Spoken = DIALECTS,
     ) -> None:
         """
         @param registry: Holds what the store had.
         @param addresses: Where a name is, for peers without an address.
+
+        @param dialects: What is spoken; fewer only in tests, as by a node of another age.
 
         @raise TlsUnusable: The node's certificate, key or authority cannot be used.
         """
@@ -81,7 +85,7 @@ class Replication(Service):
             config.node.name,
             self._known,
             registry,
-            Settings(settings.startup_limit, config.registrar.max_expires),
+            Settings(settings.startup_limit, config.registrar.max_expires, dialects),
         )
         self._driver: Driver[fx.Effect] = Driver(reactor, self._engine, self._perform)
         self._purging = LoopingCall(self._purge)

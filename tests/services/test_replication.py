@@ -6,6 +6,7 @@ HTTPS and real stores.
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from sipxha.registry.register import Offer, Registration
 from sipxha.registry.table import Registry
 from sipxha.services.replication import Replication
 from sipxha.store.registrations import RegistrationStore
+from sipxha.sync.dialects import DIALECTS, Spoken
 from tests.support.certs import Authority
 from tests.support.pair import free_network
 
@@ -68,6 +70,7 @@ class _Server:
         )
         self._name = name
         self.asked: list[str] = []
+        self.dialects: Spoken = DIALECTS
 
     def start(self) -> Deferred[bool]:
         """
@@ -76,7 +79,9 @@ class _Server:
         self.registry = Registry(self._name, 7200)
         self.store = RegistrationStore(self.file, reactor)
         self.registry.load(self.store.open())
-        self.service = Replication(reactor, self._config, self.registry, self.store, self._where)
+        self.service = Replication(
+            reactor, self._config, self.registry, self.store, self._where, self.dialects
+        )
         self.service.startService()
         return self.service.ready
 
@@ -234,6 +239,43 @@ class ReplicationTests(TestCase):
         again = RegistrationStore(two.file, reactor)
         self.assertEqual(len(again.open()), 4)
         await again.close()
+
+    async def test_nodes_of_different_ages_understand_each_other(self) -> None:
+        """
+        All nine pairs: what both know is spoken, and rows come by push, pull and after a restart.
+        """
+        one, two = self.servers
+        names = ("batch", "memo", "sipX")
+        for place, (mine, yours) in enumerate(product(range(3), repeat=2)):
+            one.dialects, two.dialects = DIALECTS[mine:], DIALECTS[yours:]
+            await self.pair()
+            await one.register(2 * place)
+            await two.register(2 * place + 1)
+            wanted = 3 * place + 2
+            await self.until(lambda wanted=wanted: one.users() == two.users() == wanted)
+            for server in self.servers:
+                self.assertEqual(server.peer()["dialect"], names[max(mine, yours)])
+                self.assertEqual(server.peer()["state"], "Reachable")
+            await two.stop()
+            await one.register(100 + place)
+            await one.stop()
+
+    async def test_an_update_is_acknowledged_when_a_peer_has_it(self) -> None:
+        """
+        Without a peer nobody waits, and it is counted.
+        """
+        one, two = await self.pair()
+        await one.register(1)
+        number = one.registry.update_number
+        waiting = one.service.acknowledged(number)
+        if waiting is not None:
+            await waiting
+        self.assertEqual((two.users(), one.service.unacknowledged), (1, 0))
+        await two.stop()
+        await one.register(2)
+        await self.until(lambda: one.peer()["state"] == "UnReachable")
+        self.assertIsNone(one.service.acknowledged(number + 1))
+        self.assertEqual(one.service.unacknowledged, 1)
 
     async def test_a_port_in_use_is_an_error_at_start(self) -> None:
         """
