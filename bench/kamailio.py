@@ -1,6 +1,7 @@
 """
 Debian's kamailio as a yardstick, in memory: a registrar alone, with digest and
-one UDP worker; or two that replicate by C{dmq_usrloc}, without digest.
+one UDP worker; two that replicate by C{dmq_usrloc}, without digest; or one
+proxy that stays in the dialogs.
 """
 
 from __future__ import annotations
@@ -113,6 +114,93 @@ request_route {{
 }}
 """
 
+_PROXY = """\
+debug=0
+log_stderror=no
+fork=yes
+children=1
+tcp_children=1
+auto_aliases=no
+dns=no
+rev_dns=no
+dns_cache_init=off
+use_dns_failover=no
+disable_sctp=yes
+server_signature=no
+alias="example.com"
+listen=udp:{address}:{port}
+mpath="{modules}"
+loadmodule "kex.so"
+loadmodule "tm.so"
+loadmodule "tmx.so"
+loadmodule "pv.so"
+loadmodule "sl.so"
+loadmodule "rr.so"
+loadmodule "maxfwd.so"
+loadmodule "sanity.so"
+loadmodule "textops.so"
+loadmodule "siputils.so"
+loadmodule "usrloc.so"
+loadmodule "registrar.so"
+modparam("tm", "failure_reply_mode", 3)
+modparam("tm", "fr_timer", 30000)
+modparam("tm", "fr_inv_timer", 120000)
+modparam("rr", "enable_full_lr", 0)
+modparam("rr", "append_fromtag", 0)
+modparam("usrloc", "db_mode", 0)
+modparam("registrar", "default_expires", 3600)
+
+request_route {{
+    if (!mf_process_maxfwd_header("10")) {{
+        sl_send_reply("483", "Too Many Hops");
+        exit;
+    }}
+    if (!sanity_check("1511", "7")) {{
+        exit;
+    }}
+    if (is_method("CANCEL")) {{
+        if (t_check_trans()) {{
+            t_relay();
+        }}
+        exit;
+    }}
+    if (!is_method("ACK")) {{
+        if (t_precheck_trans()) {{
+            t_check_trans();
+            exit;
+        }}
+        t_check_trans();
+    }}
+    if (has_totag()) {{
+        if (loose_route()) {{
+            t_relay();
+        }} else if (is_method("ACK")) {{
+            if (t_check_trans()) {{
+                t_relay();
+            }}
+        }} else {{
+            sl_send_reply("404", "Not here");
+        }}
+        exit;
+    }}
+    if (is_method("REGISTER")) {{
+        save("location");
+        exit;
+    }}
+    remove_hf("Route");
+    if (is_method("INVITE|SUBSCRIBE")) {{
+        record_route();
+    }}
+    if (!lookup("location")) {{
+        sl_send_reply("404", "Not Found");
+        exit;
+    }}
+    if (!t_relay()) {{
+        sl_reply_error();
+    }}
+}}
+"""
+
 PORT = 5160
 
 
@@ -121,15 +209,21 @@ class Kamailio:
     One node.
     """
 
-    def __init__(self, folder: Path, address: str, other: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, address: str, other: str | None = None, *, proxies: bool = False
+    ) -> None:
         """
         @param other: the other node of a pair; without, this one stands alone.
+
+        @param proxies: whether it is a proxy, which takes every registration.
         """
         self.folder = folder
         self.address = address
         folder.mkdir(parents=True)
         fields = {"address": address, "port": PORT, "modules": _MODULES, "folder": folder}
-        if other is None:
+        if proxies:
+            text = _PROXY.format(**fields)
+        elif other is None:
             text = _ALONE.format(**fields, password=PASSWORD)
         else:
             text = _PAIR.format(**fields, other=other)

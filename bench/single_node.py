@@ -1,6 +1,6 @@
 """
 One node in a process of its own, as an operator starts it, for a load to be
-put on: durable store, digest, no peers.
+put on: durable store, digest, no peers; with or without a database for calls.
 """
 
 from __future__ import annotations
@@ -28,9 +28,11 @@ class Node:
     A node that stands alone.
     """
 
-    def __init__(self, folder: Path, address: str, names: list[str]) -> None:
+    def __init__(self, folder: Path, address: str, names: list[str], *, calls: bool = False) -> None:
         """
         @param names: Of its users.
+
+        @param calls: Whether everybody may call them, and is recorded.
         """
         make_cluster(folder, Cluster(DOMAIN, [Server(NAME, address)], embedded=True))
         self.address = address
@@ -39,8 +41,10 @@ class Node:
         path = self.folder / "sipxha.xml"
         # What sipp reads of two challenges is the first, and it knows MD5 only.
         text = path.read_text().replace('authenticate="true"', 'authenticate="true" digest="MD5 SHA-256"')
-        # Calls are another benchmark's.
-        text = re.sub(r"(?s)  <call-events.*</call-resolver>\n", "", text)
+        if calls:
+            text = text.replace("<proxy udp=", '<proxy strangers="accept" udp=')
+        else:
+            text = re.sub(r"(?s)  <call-events.*</call-resolver>\n", "", text)
         path.write_text(text)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -51,6 +55,29 @@ class Node:
         """
         assert self._process is not None
         return self._process.pid
+
+    @property
+    def _postmaster(self) -> Path:
+        return self.folder / "data" / "pg" / "cluster" / "postmaster.pid"
+
+    def await_database(self) -> None:
+        """
+        Wait for its PostgreSQL; a node serves before.
+        """
+        begun = time.perf_counter()
+        while not (self._postmaster.exists() and "ready" in self._postmaster.read_text()):
+            if time.perf_counter() - begun > PATIENCE:
+                raise TimeoutError("the node's database does not get ready")
+            time.sleep(0.1)
+
+    @property
+    def database_pids(self) -> list[int]:
+        """
+        The processes of its PostgreSQL.
+        """
+        pid = int(self._postmaster.read_text().split()[0])
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [pid, *map(int, children)]
 
     def start(self, profile: Path | None = None) -> float:
         """
