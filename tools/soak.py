@@ -80,7 +80,7 @@ class Soak:
     def __init__(self, story: Story, folder: Path, seconds: float) -> None:
         self.story = story
         self.pair = Pair(reactor, folder / "pair")
-        self._network = LossyReactor(reactor, lambda: random.random() < LOSS)
+        self._network = LossyReactor(reactor, lambda *_: random.random() < LOSS)
         self._seconds = seconds
         self._phones: list[Phone] = []
         self._outcomes: Counter[str] = Counter()

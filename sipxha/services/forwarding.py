@@ -73,6 +73,7 @@ class Forwarding:
         "_admission",
         "_branches",
         "_context",
+        "_dialogs",
         "_forwarded",
         "_proxy",
         "_suffix",
@@ -111,6 +112,8 @@ class Forwarding:
             decline_ends_search=proxy.decline_ends_search,
         )
         self._branches: list[_ForwardingBranch] = []
+        self._dialogs: tuple[str | None, ...] = ()
+        """The To tags of the 2xx that went upstream."""
         self._timer: Any = None
 
     def start(self) -> None:
@@ -222,8 +225,20 @@ class Forwarding:
         if response.status == 408 and self.request.method != "INVITE":
             # RFC 4320 section 4.2: it would come too late for anybody.
             return
-        self._proxy.answering(self.request, response, self._admission)
+        if not (200 <= response.status < 300 and self._is_repeated(response)):
+            self._proxy.answering(self.request, response, self._admission)
         self._proxy.endpoint.respond(self._transaction, response)
+
+    def _is_repeated(self, response: Response) -> bool:
+        """
+        Whether a 2xx went upstream before: the one of an INVITE comes again
+        until its ACK arrives.
+        """
+        tag = response.to_tag
+        if tag in self._dialogs:
+            return True
+        self._dialogs += (tag,)
+        return False
 
     def _arm(self) -> None:
         if self._timer is not None and self._timer.active():

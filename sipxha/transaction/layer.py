@@ -64,6 +64,12 @@ _RESPOND_2XX = Input.RESPOND_2XX
 _RESPOND_FAILURE = Input.RESPOND_FAILURE
 _RESPOND_408 = Input.RESPOND_408
 
+TARDY = 0.1
+"""
+Seconds that a timer may be late before nobody can be called silent: a process
+that gets no processor finds its timers due before it has read what came.
+"""
+
 _PerformingCells = Cells[tuple[tuple[Callable[..., bool | None], Timer], ...]]
 """A table whose verbs are methods of a layer."""
 
@@ -289,6 +295,10 @@ class TransactionLayer:
         effects: list[Effect] = []
         for transaction, alarm in self._alarms.due(now):
             transaction.alarms = tuple([other for other in transaction.alarms if other is not alarm])
+            if alarm.timer is Timer.PATIENCE and now - alarm.deadline > TARDY:
+                # It was us who stood still: the answer may wait to be read.
+                self._run(transaction, Timer.PATIENCE, TARDY, now)
+                continue
             self._step(transaction, FIRED[alarm.timer], now, effects)
         return effects
 

@@ -98,6 +98,18 @@ class AuthProxyTests(SynchronousTestCase):
         )
         self.assertEqual(self.endpoint.statuses, [100, 180, 200])
 
+    def test_an_answer_that_comes_again_is_logged_once(self) -> None:
+        """
+        All of them go upstream; a second phone's is another dialog.
+        """
+        branch = self.invite()
+        for _ in range(3):
+            branch.answer(200, "<sip:202@10.1.1.9:5062>")
+        self.assertEqual(self.around.log.types, "S")
+        branch.answer(200, "<sip:202@10.1.1.10>", to_tag="other")
+        self.assertEqual(self.around.log.types, "SS")
+        self.assertEqual(self.endpoint.statuses, [100, 200, 200, 200, 200])
+
     def test_failures_are_the_forking_proxys_to_log(self) -> None:
         """
         It alone sees what becomes of the call as a whole.

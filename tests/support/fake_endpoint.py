@@ -41,11 +41,11 @@ class FakeBranch:
         """
         self.is_cancelled = True
 
-    def answer(self, status: int, *contacts: str, **fields: str) -> None:
+    def answer(self, status: int, *contacts: str, to_tag: str = "far", **fields: str) -> None:
         """
         Let the far end answer.
         """
-        response = response_to(self.request, status, to_tag="far")
+        response = response_to(self.request, status, to_tag=to_tag)
         for contact in contacts:
             response.add("contact", contact)
         for name, value in fields.items():

@@ -42,6 +42,14 @@ PATIENCE = 0.5
 """Seconds in which a server must answer something before its next one is tried."""
 
 
+def _describe(message: Request) -> None:
+    """
+    Put the description of a session into a message.
+    """
+    message.add("content-type", "application/sdp")
+    message.body = _SDP
+
+
 def mint() -> str:
     """
     A fresh token.
@@ -219,10 +227,16 @@ class Phone(MultiService):
         self._coming_back = False
         self._next_try: IDelayedCall | None = None
         self.endpoint.watch(self._connection_lost)
-        self.answers: Callable[[Request], int | None] = lambda request: 200
-        """The status to answer an INVITE with; L{None} rings for ever."""
+        self.answers: Callable[[Request], int | Response | None] = lambda request: 200
+        """
+        The status to answer an INVITE with after ringing, or a final response
+        that comes instead; L{None} rings for ever.
+        """
 
-        self._dialling: Branch | None = None
+        self.patience: float | None = PATIENCE
+        """Seconds until it tries another server; without, it insists."""
+
+        self._dialling: dict[str, Branch] = {}
         self.rung: list[Request] = []
         """Every INVITE that came in."""
 
@@ -261,16 +275,20 @@ class Phone(MultiService):
 
     # Outgoing
 
-    def register(self, expires: int = 3600, at: str | None = None, flow: int = 0) -> Deferred[Response]:
+    def register(
+        self, expires: int = 3600, at: str | None = None, flow: int = 0, q: str = ""
+    ) -> Deferred[Response]:
         """
         @param at: the address of the server; found by DNS if left out.
 
         @param flow: which of several, for a phone that registers over more
             than one (RFC 5626).
 
+        @param q: how much it is wanted, of several phones.
+
         @return: fires with the final response.
         """
-        contact = f"<{self.contact}>"
+        contact = f"<{self.contact}>" + (f";q={q}" if q else "")
         if flow:
             contact += f';reg-id={flow};+sip.instance="<urn:uuid:00000000-0000-1000-8000-{self.user:0>12}>"'
         return self._register(contact, expires, at)
@@ -302,7 +320,12 @@ class Phone(MultiService):
         return Uri.parse(f"sip:{address or self.domain};transport={self.transport}")
 
     def call(
-        self, target: str, ringing: Callable[[Response], None] | None = None, through: str | None = None
+        self,
+        target: str,
+        ringing: Callable[[Response], None] | None = None,
+        through: str | None = None,
+        *fields: tuple[str, str],
+        offers: bool = True,
     ) -> Deferred[Call]:
         """
         INVITE, and ACK what answers.
@@ -311,16 +334,20 @@ class Phone(MultiService):
 
         @param through: the address of the server; found by DNS if left out.
 
+        @param fields: more of the INVITE.
+
+        @param offers: whether the session is described in the INVITE, or only
+            in the ACK.
+
         @return: fires with the call, or fails with L{CallFailed}.
         """
-        return Deferred.fromCoroutine(self._call(target, ringing, through))
+        return Deferred.fromCoroutine(self._call(target, ringing, through, fields, offers))
 
-    def give_up(self) -> None:
+    def give_up(self, call_id: str = "") -> None:
         """
-        CANCEL what is being dialled.
+        CANCEL what is being dialled: the last call, or the one that is named.
         """
-        assert self._dialling is not None
-        self._dialling.cancel()
+        self._dialling[call_id or list(self._dialling)[-1]].cancel()
 
     @property
     def is_ringing(self) -> bool:
@@ -359,7 +386,12 @@ class Phone(MultiService):
         return Call(self, call_id, local, response.get("to") or "", remote_target, routes)
 
     async def _call(
-        self, target: str, ringing: Callable[[Response], None] | None, through: str | None
+        self,
+        target: str,
+        ringing: Callable[[Response], None] | None,
+        through: str | None,
+        fields: Sequence[tuple[str, str]],
+        offers: bool,
     ) -> Call:
         local = f"<{self.aor}>;tag={ids.tag(mint)}"
         call_id = ids.call_id(mint, self.domain)
@@ -373,10 +405,11 @@ class Phone(MultiService):
                 ("call-id", call_id),
                 ("cseq", "0 INVITE"),
                 ("contact", f"<{self.contact}>"),
-                ("content-type", "application/sdp"),
+                *fields,
             ],
-            _SDP,
         )
+        if offers:
+            _describe(request)
         response = await self.send(request, self._server(through), itertools.count(1), ringing)
         if response.status >= 300:
             raise CallFailed(response)
@@ -385,6 +418,8 @@ class Phone(MultiService):
         call = Call(self, call_id, local, response.get("to") or "", remote_target, routes)
         self.calls[call_id] = call
         ack = call.request("ACK", response.cseq.number)
+        if not offers:
+            _describe(ack)
         call.ack = (ack, await self._directory.locate(call.first_hop()))
         self.endpoint.send_ack(*call.ack)
         return call
@@ -416,32 +451,38 @@ class Phone(MultiService):
     ) -> Response:
         if cseq is not None:
             request.set("cseq", f"{next(cseq)} {request.method}")
-        response = await self._exchange(request, first_hop, ringing)
-        answered = False
+        response = await self.exchange(request, first_hop, ringing)
+        answered: dict[str, list[str]] = {}
         while response.status in _CHALLENGES:
             challenge, credentials = _CHALLENGES[response.status]
             challenges = response.rows(challenge)
+            realm = Challenge.parse(challenges[0]).params["realm"]
             # A second challenge means a wrong password, unless it says that only the nonce was too old.
-            if answered and not any("stale=true" in text for text in challenges):
+            if realm in answered and not any("stale=true" in text for text in challenges):
                 break
-            answered = True
             request = request.copy()
-            request.set(credentials, self.credentials(challenges, request))
+            answered[realm] = challenges
+            request.remove(credentials)
+            for each in answered.values():
+                request.add(credentials, self.credentials(each, request))
             number = request.cseq.number + 1 if cseq is None else next(cseq)
             request.set("cseq", f"{number} {request.method}")
-            response = await self._exchange(request, first_hop, ringing)
+            response = await self.exchange(request, first_hop, ringing)
         return response
 
-    async def _exchange(
-        self, request: Request, first_hop: Uri, ringing: Callable[[Response], None] | None
+    async def exchange(
+        self, request: Request, first_hop: Uri, ringing: Callable[[Response], None] | None = None
     ) -> Response:
+        """
+        Send a request as it is, and wait for its final response.
+        """
         exchange = _Exchange(self._directory, self._acknowledge_again, ringing)
         hops = await self._directory.locate(first_hop)
         # A phone that heard nothing of an INVITE or a REGISTER for a while tries its next server.
-        patience = PATIENCE if request.method in ("INVITE", "REGISTER") else None
+        patience = self.patience if request.method in ("INVITE", "REGISTER") else None
         branch = self.endpoint.request(request, hops, exchange, first_answer=patience)
         if request.method == "INVITE":
-            self._dialling = branch
+            self._dialling[request.call_id] = branch
         return await exchange.final
 
     def credentials(self, challenges: Sequence[str], request: Request) -> str:
@@ -494,10 +535,13 @@ class Phone(MultiService):
     def _invited(self, transaction: ServerKey, request: Request) -> None:
         self.rung.append(request)
         tag = ids.tag(mint)
+        status = self.answers(request)
+        if isinstance(status, Response):
+            self.endpoint.respond(transaction, status)
+            return
         ringing = response_to(request, 180, to_tag=tag)
         self._copy_routes(request, ringing)
         self.endpoint.respond(transaction, ringing)
-        status = self.answers(request)
         if status is None:
             self._ringing[transaction] = request
             return

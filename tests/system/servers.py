@@ -379,7 +379,12 @@ class PairTestCase(TestCase):
         return Locator(reactor, resolver_for(reactor, Dns(server=self.pair.dns)), random.random)
 
     def phone(
-        self, transport: str = "udp", user: str = "", password: str = PASSWORD, believes: str = ""
+        self,
+        transport: str = "udp",
+        user: str = "",
+        password: str = PASSWORD,
+        believes: str = "",
+        network: Any = reactor,
     ) -> Phone:
         """
         A phone at an address of its own.
@@ -387,9 +392,11 @@ class PairTestCase(TestCase):
         @param user: one that nobody has used yet, unless given.
 
         @param believes: what it takes for its own address, behind a NAT.
+
+        @param network: what its datagrams go through.
         """
         phone = Phone(
-            reactor,
+            network,
             user or str(next(self.pair.users)),
             password,
             DOMAIN,
@@ -403,11 +410,11 @@ class PairTestCase(TestCase):
         self.addCleanup(maybeDeferred, phone.stopService)
         return phone
 
-    async def registered(self, node: Server, transport: str = "udp") -> Phone:
+    async def registered(self, node: Server, transport: str = "udp", network: Any = reactor) -> Phone:
         """
         A phone that has registered at a node.
         """
-        phone = self.phone(transport)
+        phone = self.phone(transport, network=network)
         await self.register(phone, node)
         return phone
 

@@ -223,6 +223,23 @@ class InviteClientTests(LayerCase):
         self.assertEqual(self.layer.advance(10), [])
         self.assertEqual(kinds(self.answer(request, 180)), [ResponseArrived])
 
+    def test_nobody_is_silent_while_we_stand_still(self) -> None:
+        """
+        Who comes late to a timer reads first what has come meanwhile, and asks
+        again a little later.
+        """
+        request = a_request()
+        self.layer.send(request, UDP, 1000.0, 0.8)
+        self.assertNotIn(ClientSilent, kinds(self.layer.deadline_passed(1002.0)))
+        self.layer.now = 1002.0
+        self.assertIn(ClientSilent, kinds(self.layer.advance(0.2)))
+        request = a_request()
+        self.layer.send(request, UDP, 1002.2, 0.8)
+        self.layer.deadline_passed(1010.0)
+        self.layer.now = 1010.0
+        self.answer(request, 100)
+        self.assertEqual(self.layer.advance(5), [])
+
     def test_patience_is_over_with_the_first_answer(self) -> None:
         """
         A hop that has answered is not silent.
