@@ -19,7 +19,15 @@ from lxml import etree
 from sipxha.errors import LocalError, SipxhaError
 from sipxha.routing import mapping
 from sipxha.routing.permissions import AuthRules, HostMatch, UserMatch, compile_user_pattern
-from sipxha.routing.rules import FieldMatch, ForwardingRules, MethodMatch, Route, host_key
+from sipxha.routing.rules import (
+    BY_AUTHPROXY,
+    DIRECT,
+    FieldMatch,
+    ForwardingRules,
+    MethodMatch,
+    Route,
+    host_key,
+)
 from sipxha.sip.address import Address
 from sipxha.sip.grammar import MalformedField
 from sipxha.sip.uri import Uri
@@ -95,19 +103,28 @@ def load_fallback_rules(path: Path, symbols: Mapping[str, str]) -> mapping.Mappi
 
 def _route(path: Path, element: etree._Element) -> Route:
     hosts: set[tuple[str, int | None]] = set()
+    domains: list[str] = []
+    networks: list[IPv4Network] = []
     methods: list[MethodMatch] = []
     route_to: str | None = None
-    for child in _children(path, element, "description", "routeFrom", "methodMatch", "routeTo"):
+    allowed = ("description", "routeFrom", "routeIPv4subnet", "routeDnsWildcard", "methodMatch", "routeTo")
+    for child in _children(path, element, *allowed):
         match _name(child):
             case "routeFrom":
                 hosts.add(_host(path, child))
+            case "routeIPv4subnet":
+                networks.append(_network(path, child))
+            case "routeDnsWildcard":
+                domains.append(_domain(path, child))
             case "methodMatch":
                 methods.append(_method_match(path, child))
             case "routeTo":
                 route_to = _route_to(path, child)
-    if not hosts:
-        raise RulesRefused(path, element.sourceline, "a route needs a routeFrom")
-    return Route(frozenset(hosts), tuple(methods), route_to)
+    if not (hosts or domains or networks):
+        raise RulesRefused(
+            path, element.sourceline, "a route needs a routeFrom, routeIPv4subnet or routeDnsWildcard"
+        )
+    return Route(frozenset(hosts), tuple(methods), route_to, tuple(domains), tuple(networks))
 
 
 def _method_match(path: Path, element: etree._Element) -> MethodMatch:
@@ -206,7 +223,7 @@ def _mapped_host(path: Path, element: etree._Element, symbols: Mapping[str, str]
 def _domain(path: Path, element: etree._Element) -> str:
     text = _text(path, element)
     if not text.startswith("*.") or "*" in text[1:]:
-        raise RulesRefused(path, element.sourceline, f"hostPattern: {text!r} is not *.domain")
+        raise RulesRefused(path, element.sourceline, f"{_name(element)}: {text!r} is not *.domain")
     return text[1:].lower()
 
 
@@ -214,7 +231,7 @@ def _network(path: Path, element: etree._Element) -> IPv4Network:
     try:
         return IPv4Network(_text(path, element), strict=False)
     except ValueError as error:
-        raise RulesRefused(path, element.sourceline, f"hostPattern: {error}") from error
+        raise RulesRefused(path, element.sourceline, f"{_name(element)}: {error}") from error
 
 
 def _mapped_user(path: Path, element: etree._Element, symbols: Mapping[str, str]) -> mapping.UserMatch:
@@ -298,7 +315,17 @@ def _transform(path: Path, element: etree._Element, symbols: Mapping[str, str]) 
 def _route_to(path: Path, element: etree._Element) -> str:
     """
     @return: the target as a URI with scheme and C{lr}; the file leaves both out.
+        What has no target says whether the authproxy is to be asked.
     """
+    required = element.get("authRequired")
+    if required is not None:
+        if (element.text or "").strip() or len(element):
+            raise RulesRefused(path, element.sourceline, "routeTo: authRequired is for one without a target")
+        if required not in ("true", "false"):
+            raise RulesRefused(
+                path, element.sourceline, f"routeTo: authRequired is true or false, not {required!r}"
+            )
+        return BY_AUTHPROXY if required == "true" else DIRECT
     text = _text(path, element)
     inner = text[1:-1] if text.startswith("<") and text.endswith(">") else text
     if not inner.lower().startswith(("sip:", "sips:")):

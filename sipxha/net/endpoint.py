@@ -67,10 +67,10 @@ class ITransactionUser(Interface):
         The ACK of a 2xx, or one that belongs to nothing we know.
         """
 
-    def cancelled(transaction: ServerKey) -> None:
+    def cancelled(transaction: ServerKey, reason: str | None) -> None:
         """
         The sender gave up this INVITE, which still has no final answer.  The
-        CANCEL itself is answered already.
+        CANCEL itself is answered already; C{reason} is its Reason (RFC 3326).
         """
 
     def server_failed(transaction: ServerKey) -> None:
@@ -440,7 +440,7 @@ class Endpoint(Service):
         self.respond(key, self.own_response(request, 481 if invite is None else 200))
         # RFC 3261 section 9.2: no effect on an INVITE that is answered.
         if invite is not None and self._layer.is_open(invite):
-            self._user.cancelled(invite)
+            self._user.cancelled(invite, ", ".join(request.rows("reason")) or None)
 
     def _ack_arrived(self, effect: vocabulary.AckArrived) -> None:
         self._user.ack_received(effect.request, effect.flow)

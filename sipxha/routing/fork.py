@@ -23,8 +23,17 @@ TIMER_C = 181.0
 CANCEL_PATIENCE = 32.0
 """Seconds after which a cancelled branch counts as ended (RFC 3261 section 9.1)."""
 
+SERIAL_RING = 20.0
+"""Seconds that a target may ring while others wait for their turn, unless its contact says otherwise."""
+
 MAX_TARGETS = 16
 """Targets that one request may have in all; the rest of a 3xx is not tried."""
+
+MAX_BREADTH = 60
+"""Branches of one call that may be alive at once, on all servers together (RFC 5393 section 5.3.3)."""
+
+ANSWERED_ELSEWHERE = 'SIP;cause=200;text="Call completed elsewhere"'
+RANG_TOO_LONG = 'SIP;cause=408;text="Request Timeout"'
 
 _PREFERRED = frozenset({401, 407, 415, 420, 484})
 
@@ -44,6 +53,9 @@ class Target(NamedTuple):
     others: tuple[Target, ...] = ()
     """More flows of the same instance, for when this one has failed."""
 
+    ring: float | None = None
+    """Seconds that it may ring, where its contact says so."""
+
 
 class StartBranch(NamedTuple):
     """
@@ -52,6 +64,8 @@ class StartBranch(NamedTuple):
 
     branch: int
     uri: Uri
+    breadth: int = MAX_BREADTH
+    """How many branches may become of it (RFC 5393)."""
 
 
 class CancelBranch(NamedTuple):
@@ -60,6 +74,8 @@ class CancelBranch(NamedTuple):
     """
 
     branch: int
+    reason: str | None = None
+    """The value of a Reason header (RFC 3326), if any."""
 
 
 class Forward(NamedTuple):
@@ -96,12 +112,14 @@ class _State(Enum):
 
 
 class _Branch:
-    __slots__ = ("deadline", "others", "state")
+    __slots__ = ("breadth", "deadline", "others", "ring_end", "state")
 
-    def __init__(self, deadline: float | None, others: tuple[Target, ...]) -> None:
+    def __init__(self, deadline: float | None, others: tuple[Target, ...], breadth: int) -> None:
         self.state = _State.TRYING
         self.deadline = deadline
         self.others = others
+        self.breadth = breadth
+        self.ring_end: float | None = None
 
 
 class ResponseContext:
@@ -112,26 +130,46 @@ class ResponseContext:
     __slots__ = (
         "_best",
         "_branches",
+        "_breadth",
         "_challenges",
         "_closed",
         "_decline_ends_search",
         "_given_up",
+        "_in_turn",
         "_is_invite",
+        "_patience",
         "_recurse",
         "_seen",
         "_waiting",
         "answered",
     )
 
-    def __init__(self, method: str, *, recurse: bool, decline_ends_search: bool = True) -> None:
+    def __init__(
+        self,
+        method: str,
+        *,
+        recurse: bool,
+        decline_ends_search: bool = True,
+        breadth: int = MAX_BREADTH,
+        in_turn: bool = False,
+        patience: float | None = None,
+    ) -> None:
         """
         @param recurse: whether the contacts of a 3xx become targets.
         @param decline_ends_search: whether a 6xx ends the search, as RFC 3261
             has it, or is a failure like others, as sipX had it.
+        @param breadth: how many branches may be alive at once (RFC 5393); 1 at least.
+        @param in_turn: whether one target is tried after the other, whatever
+            its q, and each for as long as it rings.
+        @param patience: seconds after which a branch of an INVITE that gave no
+            sign of life is given up.
         """
         self._is_invite = method == "INVITE"
         self._recurse = recurse
         self._decline_ends_search = decline_ends_search
+        self._breadth = breadth
+        self._in_turn = in_turn
+        self._patience = patience if self._is_invite else None
         self._branches: list[_Branch] = []
         self._waiting: list[Target] = []
         self._seen: list[Uri] = []
@@ -169,13 +207,14 @@ class ResponseContext:
         if held.state is _State.ENDED:
             # RFC 3261 16.7 step 5: any 2xx to an INVITE goes on, the late one too.
             return [Forward(response, branch)] if self._is_invite and status < 300 else []
+        was_cancelled = held.state is _State.CANCELLED
         held.state = _State.ENDED
         held.deadline = None
         if status < 300:
             if self.answered and not self._is_invite:
                 return []
             self.answered = True
-            return [Forward(response, branch), *self._cancel_all(now)]
+            return [Forward(response, branch), *self._cancel_all(now, ANSWERED_ELSEWHERE)]
         if self._recurse and status < 400 and not self._closed:
             contacts = _one_of_each(self._fresh(_contacts(response)))
             if contacts:
@@ -183,20 +222,34 @@ class ResponseContext:
                 effects = self._start_group(contacts, now)
                 self._waiting = sorted(self._waiting + contacts, key=_by_q)
                 return effects
-        self._keep(response, branch)
+        if not (was_cancelled and status == 487) or self._given_up:
+            # The caller has cancelled nothing, and is not told that somebody did.
+            self._keep(response, branch)
         if held.others and status in (408, 430) and not self._closed:
             # O06: this flow has failed, perhaps not the phone.
             following, *others = held.others
             return self._start_group([following._replace(others=tuple(others))], now)
-        cancels = self._cancel_all(now) if status >= 600 and self._decline_ends_search else []
+        is_end = status >= 600 and self._decline_ends_search and not self._in_turn
+        cancels = self._cancel_all(now, f"SIP;cause={status}") if is_end else []
         return cancels + self._conclude(now)
 
-    def cancelled(self, now: float) -> list[Effect]:
+    def heard(self, branch: int, now: float) -> None:
+        """
+        A branch gave a sign of life, if only a 100.
+        """
+        held = self._branches[branch]
+        if self._patience is not None and held.state is _State.TRYING:
+            held.state = _State.PROCEEDING
+            held.deadline = now + TIMER_C
+
+    def cancelled(self, now: float, reason: str | None = None) -> list[Effect]:
         """
         The caller gave up.
+
+        @param reason: what he says why (RFC 3326).
         """
         self._given_up = True
-        return self._cancel_all(now) + self._conclude(now)
+        return self._cancel_all(now, reason) + self._conclude(now)
 
     def next_deadline(self) -> float | None:
         """
@@ -206,25 +259,30 @@ class ResponseContext:
 
     def deadline_passed(self, now: float) -> list[Effect]:
         """
-        Timer C (P18): a branch that rang too long is cancelled; one that stays
-        silent even then has ended.
+        Timer C (P18), or less where somebody else waits: a branch that rang
+        too long is cancelled; one that stays silent even then has ended.
         """
         effects: list[Effect] = []
         for number, branch in enumerate(self._branches):
             if branch.deadline is None or branch.deadline > now:
                 continue
-            if branch.state is _State.CANCELLED:
-                branch.state = _State.ENDED
-                branch.deadline = None
-            else:
-                effects.append(self._cancel(number, branch, now))
+            is_silent = branch.state is _State.TRYING and self._patience is not None
+            if branch.state is not _State.CANCELLED:
+                effects.append(self._cancel(number, branch, now, RANG_TOO_LONG))
+                if not is_silent:
+                    continue
+            branch.state = _State.ENDED
+            branch.deadline = None
         return effects + self._conclude(now)
 
     def _provisional(self, held: _Branch, branch: int, response: Response, now: float) -> list[Effect]:
         if held.state is _State.TRYING:
             held.state = _State.PROCEEDING
         if held.state is _State.PROCEEDING and self._is_invite and response.status > 100:
-            held.deadline = now + TIMER_C
+            if response.body:
+                # Somebody is told something: that is more than ringing.
+                held.ring_end = None
+            held.deadline = _earlier(now + TIMER_C, held.ring_end)
         if response.status == 100 or self.answered:
             return []
         return [Forward(response, branch)]
@@ -244,31 +302,49 @@ class ResponseContext:
 
     def _start_group(self, targets: list[Target], now: float) -> list[Effect]:
         """
-        Start the best of C{targets}, all of equal q together, and remove them.
+        Start the best of C{targets}, all of equal q together as far as there
+        is breadth for them (LA2), and remove them.
         """
+        if not targets:
+            return []
+        count = 1
+        while count < len(targets) and targets[count].q == targets[0].q and not self._in_turn:
+            count += 1
+        free = self._breadth - sum(each.breadth for each in self._branches if each.state is not _State.ENDED)
+        # Whatever starts others has ended itself, and left its own.
+        count = min(count, free)
+        group = targets[:count]
+        del targets[:count]
+        serial = SERIAL_RING if targets or self._waiting else None
         effects: list[Effect] = []
-        q = targets[0].q if targets else 0.0
-        while targets and targets[0].q == q:
-            target = targets.pop(0)
-            effects.append(StartBranch(len(self._branches), target.uri))
-            self._branches.append(_Branch(now + TIMER_C if self._is_invite else None, target.others))
+        for place, target in enumerate(group):
+            breadth = (free + place) // count
+            effects.append(StartBranch(len(self._branches), target.uri, breadth))
+            branch = _Branch(None, target.others, breadth)
+            self._branches.append(branch)
+            if not self._is_invite:
+                continue
+            ring = None if self._in_turn else serial if target.ring is None else target.ring
+            if ring is not None:
+                branch.ring_end = now + ring
+            branch.deadline = _earlier(now + (self._patience or TIMER_C), branch.ring_end)
         return effects
 
-    def _cancel_all(self, now: float) -> list[Effect]:
+    def _cancel_all(self, now: float, reason: str | None) -> list[Effect]:
         self._closed = True
         self._waiting.clear()
         if not self._is_invite:
             return []
         return [
-            self._cancel(number, branch, now)
+            self._cancel(number, branch, now, reason)
             for number, branch in enumerate(self._branches)
             if branch.state in (_State.TRYING, _State.PROCEEDING)
         ]
 
-    def _cancel(self, number: int, branch: _Branch, now: float) -> Effect:
+    def _cancel(self, number: int, branch: _Branch, now: float, reason: str | None) -> Effect:
         branch.state = _State.CANCELLED
         branch.deadline = now + CANCEL_PATIENCE
-        return CancelBranch(number)
+        return CancelBranch(number, reason)
 
     def _keep(self, response: Response, branch: int) -> None:
         if response.status in (401, 407):
@@ -297,7 +373,7 @@ def _contacts(response: Response) -> list[Target]:
     @return: the contacts of a 3xx that can be tried, with their q.
     """
     return [
-        Target(contact.uri, _q(contact), _instance(contact))
+        Target(contact.uri, _q(contact), _instance(contact), ring=_ring(contact.uri))
         for contact in response.contacts
         if contact.uri.host
     ]
@@ -308,6 +384,24 @@ def _instance(contact: Address) -> str:
     @return: the instance that a contact is a flow to, if it is one.
     """
     return (contact.params.get("+sip.instance") or "") if "reg-id" in contact.params else ""
+
+
+def _ring(uri: Uri) -> float | None:
+    """
+    @return: the seconds after C{?expires=} in a contact, by which sipX says how
+        long it is to ring.
+    """
+    if not uri.headers:
+        return None
+    for part in uri.headers.split("&"):
+        name, _, value = part.partition("=")
+        if name.lower() == "expires" and value.isascii() and value.isdecimal():
+            return float(value[:9])
+    return None
+
+
+def _earlier(one: float, other: float | None) -> float:
+    return one if other is None else min(one, other)
 
 
 def _one_of_each(targets: list[Target]) -> list[Target]:

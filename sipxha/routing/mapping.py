@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Network
 from typing import NamedTuple
 from urllib.parse import quote
 
 from sipxha.errors import SipxhaError
 from sipxha.routing.permissions import compile_user_pattern
-from sipxha.routing.rules import host_key
+from sipxha.routing.rules import host_key, names
 from sipxha.sip.address import Address
 from sipxha.sip.params import Params
 from sipxha.sip.uri import Uri
@@ -190,15 +190,7 @@ class HostMatch(NamedTuple):
         """
         @param host: lower-case, with its port; see L{host_key}.
         """
-        if host in self.hosts or host[0].endswith(self.domains):
-            return True
-        if not self.networks or not host[0][-1:].isdigit():
-            return False
-        try:
-            address = IPv4Address(host[0])
-        except ValueError:
-            return False
-        return any(address in network for network in self.networks)
+        return host in self.hosts or names(host[0], self.domains, self.networks)
 
 
 class MappingRules:

@@ -64,6 +64,20 @@ def take_own_routes(request: Request, names: OwnNames) -> list[Uri]:
     return taken
 
 
+def take_own_maddr(request: Request, names: OwnNames) -> None:
+    """
+    Take C{maddr} off a Request-URI where it leads to this very proxy, and
+    with it what was to lead there: the port and the transport (16.4, P07).
+    """
+    if "maddr" not in request.uri.lower():
+        return
+    target = request.request_uri
+    maddr = target.params.get("maddr")
+    if maddr and names.own(target.replace(host=maddr)):
+        params = target.params.without("maddr").without("transport")
+        request.uri = str(target.replace(port=None, params=params))
+
+
 def push_route(request: Request, uri: Uri) -> None:
     """
     Make C{uri} the first server that C{request} visits.

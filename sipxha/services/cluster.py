@@ -81,6 +81,9 @@ class Admission(NamedTuple):
     registers_over: Flow | None = None
     """The flow that a REGISTER promises to answer on."""
 
+    is_emergency: bool = False
+    """Whether it is an emergency call, which nothing is asked of."""
+
 
 class Refusal(NamedTuple):
     """

@@ -21,7 +21,7 @@ from sipxha.cdr import observe
 from sipxha.routing import route_state
 from sipxha.routing.flow_token import TokenForged
 from sipxha.routing.route import OwnNames, adapt_to_strict_router, as_safe, next_hop, push_route
-from sipxha.routing.rules import ForwardingRules
+from sipxha.routing.rules import DIRECT, ForwardingRules
 from sipxha.services.cluster import Admission, Cluster, Refusal
 from sipxha.services.edge import Edge, FlowGone
 from sipxha.services.proxy import IDENTITY, OPENS_DIALOG, Proxy
@@ -192,9 +192,11 @@ class ForkProxy(Proxy):
                 if name == "route":
                     for route in reversed(split_list("route", value)):
                         request.prepend("route", route)
+        rule = None if request.has("route") else self.rules.route(request.request_uri, request)
+        if rule == DIRECT:
+            return request.request_uri
         if not admission.in_dialog:
             self.vouch(request, admission)
-        rule = None if request.has("route") else self.rules.route(request.request_uri, request)
         if rule is not None and request.method == "SUBSCRIBE" and not request.to.tag:
             self._stay_with_server(request)
         hop = as_safe(self._authproxy if rule is None else Uri.parse(rule), request.request_uri)

@@ -31,6 +31,9 @@ from sipxha.transaction.vocabulary import ServerKey
 FIRST_ANSWER = 0.8
 """Seconds that one of our own servers may be silent before the next is tried."""
 
+EMERGENCY_ANSWER = 4.0
+"""Seconds that a gateway may be silent when an emergency call waits."""
+
 
 class Forwarder(Protocol):
     """
@@ -92,9 +95,12 @@ class Forwarding:
         forwarded: Request,
         admission: Admission,
         suffix: str,
+        breadth: int,
     ) -> None:
         """
         @param request: as it was received.
+
+        @param breadth: how many branches may become of it (RFC 5393).
 
         @param forwarded: what the branches start from: checked, own routes
             removed, Max-Forwards counted down.
@@ -110,6 +116,9 @@ class Forwarding:
             # Who sent it to a flow looks for others, too.
             recurse=proxy.recurse and admission.way is None,
             decline_ends_search=proxy.decline_ends_search,
+            breadth=breadth,
+            in_turn=admission.is_emergency,
+            patience=EMERGENCY_ANSWER if admission.is_emergency and not proxy.recurse else None,
         )
         self._branches: list[_ForwardingBranch] = []
         self._dialogs: tuple[str | None, ...] = ()
@@ -123,11 +132,13 @@ class Forwarding:
         target = fork.Target(self._forwarded.request_uri)
         self._perform(self._context.start([target], self._now()))
 
-    def cancel(self) -> None:
+    def cancel(self, reason: str | None = None) -> None:
         """
         The sender gave up.
+
+        @param reason: the Reason of the CANCEL.
         """
-        self._perform(self._context.cancelled(self._now()))
+        self._perform(self._context.cancelled(self._now(), reason))
 
     def response_received(self, number: int, response: Response) -> None:
         """
@@ -142,10 +153,11 @@ class Forwarding:
         if isinstance(hop, Hop):
             self._proxy.cluster.hop_failed(hop)
 
-    def hop_answered(self, hop: Hop | Flow) -> None:
+    def hop_answered(self, number: int, hop: Hop | Flow) -> None:
         """
         A server that a branch tried is alive.
         """
+        self._context.heard(number, self._now())
         if isinstance(hop, Hop):
             self._proxy.cluster.hop_answered(hop)
 
@@ -159,7 +171,7 @@ class Forwarding:
             elif isinstance(effect, fork.StartBranch):
                 self._start_branch(effect)
             elif isinstance(effect, fork.CancelBranch):
-                self._branches[effect.branch].cancel()
+                self._branches[effect.branch].cancel(effect.reason)
             else:
                 self._answer(self._proxy.endpoint.own_response(self.request, effect.status))
         self._arm()
@@ -169,6 +181,7 @@ class Forwarding:
         branch = _ForwardingBranch(self, effect.branch)
         self._branches.append(branch)
         request = self._forwarded.copy()
+        request.set("max-breadth", str(effect.breadth))
         try:
             hop = proxy.address(request, effect.uri, self._admission)
         except SipxhaError as error:
@@ -292,12 +305,12 @@ class _ForwardingBranch:
         if not self._ended:
             self._end(430 if self.leads_to_flow else 503)
 
-    def cancel(self) -> None:
+    def cancel(self, reason: str | None) -> None:
         """
         Withdraw the request, also while its next hop is still looked up.
         """
         if self._branch is not None:
-            self._branch.cancel()
+            self._branch.cancel(reason)
         elif not self._ended:
             self._end(487)
 
@@ -330,7 +343,7 @@ class _ForwardingBranch:
         """
         One address of the next hop is alive.
         """
-        self._forwarding.hop_answered(hop)
+        self._forwarding.hop_answered(self._number, hop)
 
 
 def _with_challenges(response: Response, others: tuple[Response, ...]) -> Response:

@@ -19,7 +19,8 @@ from sipxha.auth import identity as signed_identity
 from sipxha.cdr.event import CallStateEvent
 from sipxha.net.endpoint import Endpoint, ITransactionUser
 from sipxha.routing import loop
-from sipxha.routing.route import OwnNames, take_own_routes
+from sipxha.routing.fork import MAX_BREADTH
+from sipxha.routing.route import OwnNames, take_own_maddr, take_own_routes
 from sipxha.services.cluster import Admission, Cluster, Refusal
 from sipxha.services.forwarding import Forwarding
 from sipxha.services.neighbours import origin
@@ -136,16 +137,23 @@ class Proxy:
             self._refuse(transaction, request, refusal)
             return
         forwarded = request.copy()
+        take_own_maddr(forwarded, self._names)
         taken = take_own_routes(forwarded, self._names)
         admission = self.admit(forwarded, taken, flow)
         if isinstance(admission, Refusal):
             self._refuse(transaction, request, admission)
             return
+        breadth = _breadth(request)
+        if breadth == 0:
+            self._refuse(transaction, request, Refusal(440))
+            return
         if request.method == "INVITE":
             self.endpoint.respond(transaction, self.endpoint.own_response(request, 100))
         self.admitted(request, admission)
         _count_down(forwarded)
-        forwarding = Forwarding(self, transaction, request, forwarded, admission, loop.branch_suffix(key))
+        forwarding = Forwarding(
+            self, transaction, request, forwarded, admission, loop.branch_suffix(key), breadth
+        )
         self._forwardings[transaction] = forwarding
         forwarding.start()
 
@@ -172,13 +180,13 @@ class Proxy:
             lambda failure: self._log.info("an ACK could not be sent: {error}", error=failure.value)
         )
 
-    def cancelled(self, transaction: ServerKey) -> None:
+    def cancelled(self, transaction: ServerKey, reason: str | None = None) -> None:
         """
-        Withdraw an INVITE from all its branches.
+        Withdraw an INVITE from all its branches, for the same reason.
         """
         forwarding = self._forwardings.get(transaction)
         if forwarding is not None:
-            forwarding.cancel()
+            forwarding.cancel(reason)
 
     def server_failed(self, transaction: ServerKey) -> None:
         """
@@ -298,6 +306,20 @@ def _is_for(credentials: str, realm: str) -> bool:
         return Credentials.parse(credentials).params.get("realm") == realm
     except MalformedField:
         return False
+
+
+def _breadth(request: Request) -> int:
+    """
+    How many branches may become of a request (RFC 5393 section 5.3.3, LA2).
+
+    @raise MalformedField: it says so in other than a number.
+    """
+    value = request.get("max-breadth")
+    if value is None:
+        return MAX_BREADTH
+    if not (value.isascii() and value.isdecimal()):
+        raise MalformedField("max-breadth", value)
+    return min(int(value[:9]), MAX_BREADTH)
 
 
 def _count_down(request: Request) -> None:

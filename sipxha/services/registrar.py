@@ -146,7 +146,7 @@ class RegistrarUser:
         Drop it: we send no 2xx to an INVITE.
         """
 
-    def cancelled(self, transaction: ServerKey) -> None:
+    def cancelled(self, transaction: ServerKey, reason: str | None = None) -> None:
         """
         Nothing to do: an INVITE is answered as soon as it is there.
         """

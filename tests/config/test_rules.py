@@ -20,6 +20,7 @@ from sipxha.config.rules import (
     load_forwarding_rules,
     load_mapping_rules,
 )
+from sipxha.routing.rules import DIRECT
 from sipxha.sip.message import Request
 from sipxha.sip.uri import Uri
 
@@ -39,6 +40,11 @@ FORWARDING = """\
       <routeTo>&lt;rr.sub.example.com&gt;</routeTo>
     </methodMatch>
     <routeTo>&lt;rr.east.example.com&gt;</routeTo>
+  </route>
+  <route>
+    <routeIPv4subnet>10.9.2.0/24</routeIPv4subnet>
+    <routeDnsWildcard>*.free.example.net</routeDnsWildcard>
+    <routeTo authRequired="false"/>
   </route>
 </routes>
 """
@@ -109,6 +115,8 @@ class LoadTests(SynchronousTestCase):
         ):
             request = Request(method, str(uri), [("event", event)] if event else [])
             self.assertEqual(rules.route(uri, request), expected)
+        for host in ("10.9.2.7", "gw.free.example.net"):
+            self.assertEqual(rules.route(Uri.parse(f"sip:{host}"), Request("INVITE", "sip:x", [])), DIRECT)
 
     def test_auth_rules(self) -> None:
         """
@@ -133,7 +141,11 @@ class LoadTests(SynchronousTestCase):
             (FORWARDING.replace("rr.east.example.com", "rr east"), 15, "routeTo"),
             (FORWARDING.replace(' fieldName="Event"', ""), 9, "fieldName"),
             (FORWARDING.replace("forwardingrules-00-00", "x"), 1, "namespace"),
-            (FORWARDING.replace("</routes>", ""), 18, ""),
+            (FORWARDING.replace("</routes>", ""), 23, ""),
+            (FORWARDING.replace("10.9.2.0/24", "10.9.2/x"), 18, "routeIPv4subnet"),
+            (FORWARDING.replace("*.free", "free.*"), 19, "routeDnsWildcard"),
+            (FORWARDING.replace('"false"/>', '"false">x</routeTo>'), 20, "authRequired"),
+            (FORWARDING.replace('"false"/>', '"no"/>'), 20, "authRequired"),
             ("<!DOCTYPE routes>\n" + FORWARDING, 1, "document type"),
         ):
             with self.assertRaises(RulesRefused) as caught:

@@ -9,8 +9,12 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from sipxha.routing.fork import (
+    ANSWERED_ELSEWHERE,
     CANCEL_PATIENCE,
+    MAX_BREADTH,
     MAX_TARGETS,
+    RANG_TOO_LONG,
+    SERIAL_RING,
     TIMER_C,
     CancelBranch,
     Effect,
@@ -377,6 +381,159 @@ class CancelTests(SynchronousTestCase):
         tree = context()
         tree.deadline_passed(NOW + TIMER_C)
         self.assertEqual(tree.deadline_passed(NOW + TIMER_C + CANCEL_PATIENCE), [Refuse(408)])
+
+    def test_nobody_is_told_of_a_cancel_that_is_our_own(self) -> None:
+        """
+        A phone that rang too long says 487, for us; the caller has cancelled
+        nothing, and hears 408.
+        """
+        tree = context()
+        tree.response_received(0, answer(180), NOW)
+        (effect,) = tree.deadline_passed(NOW + TIMER_C)
+        self.assertEqual(effect, CancelBranch(0, RANG_TOO_LONG))
+        self.assertEqual(tree.response_received(0, answer(487), NOW), [Refuse(408)])
+
+    def test_a_cancel_tells_its_reason(self) -> None:
+        """
+        That of the caller, or that somebody else has answered (RFC 3326).
+        """
+        reason = 'Q.850;cause=16;text="Terminated"'
+        self.assertEqual(context().cancelled(NOW, reason), [CancelBranch(0, reason)])
+        tree = context()
+        tree.response_received(0, answer(302, "<sip:a@h>", "<sip:b@h>"), NOW)
+        self.assertIn(CancelBranch(2, ANSWERED_ELSEWHERE), tree.response_received(1, answer(200), NOW))
+        tree = context()
+        tree.response_received(0, answer(302, "<sip:a@h>", "<sip:b@h>"), NOW)
+        self.assertEqual(tree.response_received(1, answer(603), NOW), [CancelBranch(2, "SIP;cause=603")])
+
+
+class RingTests(SynchronousTestCase):
+    """
+    How long a target rings before the next has its turn.
+    """
+
+    def ringing(self, *contacts: str) -> ResponseContext:
+        """
+        @return: a context whose branch 1 rings.
+        """
+        tree = context()
+        tree.response_received(0, answer(302, *contacts), NOW)
+        tree.response_received(1, answer(180), NOW)
+        return tree
+
+    def test_P33_whoever_is_followed_by_others_rings_for_a_while(self) -> None:
+        """
+        Then it is the voicemail's turn, however often the phone says that it rings.
+        """
+        tree = self.ringing("<sip:a@h>", "<sip:voicemail@h>;q=0.1")
+        tree.response_received(1, answer(180), NOW + 10)
+        self.assertEqual(tree.next_deadline(), NOW + SERIAL_RING)
+        self.assertEqual(cancels(tree.deadline_passed(NOW + SERIAL_RING)), [1])
+        later = NOW + SERIAL_RING + 1
+        self.assertEqual(started(tree.response_received(1, answer(487), later)), ["sip:voicemail@h"])
+        self.assertEqual(tree.next_deadline(), later + TIMER_C)
+
+    def test_P33_a_contact_says_how_long_it_rings(self) -> None:
+        """
+        By C{?expires=}, alone or before others; what is no number says nothing.
+        """
+        self.assertEqual(self.ringing("<sip:a@h?expires=45>", "<sip:b@h>;q=0.1").next_deadline(), NOW + 45)
+        self.assertEqual(self.ringing("<sip:a@h?Route=x&Expires=30>").next_deadline(), NOW + 30)
+        self.assertEqual(self.ringing("<sip:a@h?expires=soon>").next_deadline(), NOW + TIMER_C)
+        self.assertEqual(self.ringing("<sip:a@h?expires=4000>").next_deadline(), NOW + TIMER_C)
+
+    def test_P33_early_media_is_not_cut_off(self) -> None:
+        """
+        Who hears an announcement is not led elsewhere in the middle of it.
+        """
+        tree = self.ringing("<sip:a@h>", "<sip:voicemail@h>;q=0.1")
+        progress = answer(183)
+        progress.body = b"v=0"
+        tree.response_received(1, progress, NOW + 5)
+        self.assertEqual(tree.next_deadline(), NOW + 5 + TIMER_C)
+
+
+class BreadthTests(SynchronousTestCase):
+    """
+    How many branches may be alive at once (RFC 5393 section 5).
+    """
+
+    def breadths(self, effects: list[Effect]) -> list[int]:
+        """
+        @return: what each branch may become.
+        """
+        return [effect.breadth for effect in effects if isinstance(effect, StartBranch)]
+
+    def test_LA2_the_breadth_is_split_among_the_branches(self) -> None:
+        """
+        They have no more of it than the request had, and none is lost.
+        """
+        tree = context()
+        contacts = [f"<sip:{n}@h>" for n in range(7)]
+        effects = tree.response_received(0, answer(302, *contacts), NOW)
+        self.assertEqual(sum(self.breadths(effects)), MAX_BREADTH)
+        self.assertEqual(set(self.breadths(effects)), {8, 9})
+
+    def test_LA2_what_a_branch_had_is_there_for_others_when_it_ended(self) -> None:
+        """
+        It is parted among the contacts that it was answered with.
+        """
+        tree = context()
+        tree.response_received(0, answer(302, "<sip:a@h>", "<sip:b@h>", "<sip:c@h>;q=0.1"), NOW)
+        effects = tree.response_received(1, answer(302, "<sip:d@h>", "<sip:e@h>"), NOW)
+        self.assertEqual(self.breadths(effects), [15, 15])
+        for branch in (3, 4):
+            tree.response_received(branch, answer(486), NOW)
+        self.assertEqual(self.breadths(tree.response_received(2, answer(486), NOW)), [MAX_BREADTH])
+
+    def test_LA2_without_breadth_the_search_is_serial(self) -> None:
+        """
+        Two at a time; the third when both failed.
+        """
+        tree = ResponseContext("INVITE", recurse=True, breadth=2)
+        tree.start([Target(Uri.parse("sip:201@example.com"))], NOW)
+        effects = tree.response_received(0, answer(302, "<sip:a@h>", "<sip:b@h>", "<sip:c@h>"), NOW)
+        self.assertEqual((started(effects), self.breadths(effects)), (["sip:a@h", "sip:b@h"], [1, 1]))
+        self.assertEqual(tree.response_received(1, answer(486), NOW), [])
+        effects = tree.response_received(2, answer(486), NOW)
+        self.assertEqual((started(effects), self.breadths(effects)), (["sip:c@h"], [2]))
+
+
+class InTurnTests(SynchronousTestCase):
+    """
+    An emergency call, which somebody must take.
+    """
+
+    def test_every_target_is_tried_whatever_the_others_say(self) -> None:
+        """
+        One after the other, in the order of their q and then as they came;
+        none is left because it rings for long, and a 6xx ends nothing.
+        """
+        tree = ResponseContext("INVITE", recurse=True, in_turn=True)
+        tree.start([Target(Uri.parse("sip:112@example.com"))], NOW)
+        contacts = ("<sip:112@gw3>;q=0.5", "<sip:112@gw1>", "<sip:112@gw2>")
+        effects = tree.response_received(0, answer(302, *contacts), NOW)
+        self.assertEqual(started(effects), ["sip:112@gw1"])
+        tree.response_received(1, answer(180), NOW)
+        self.assertEqual(tree.next_deadline(), NOW + TIMER_C)
+        self.assertEqual(started(tree.response_received(1, answer(603), NOW)), ["sip:112@gw2"])
+        self.assertEqual(started(tree.response_received(2, answer(408), NOW)), ["sip:112@gw3"])
+        self.assertEqual(forwarded(tree.response_received(3, answer(200), NOW)), [200])
+
+    def test_a_gateway_that_says_nothing_is_left_soon(self) -> None:
+        """
+        What it says later still goes up; with a sign of life it may ring.
+        """
+        tree = ResponseContext("INVITE", recurse=False, in_turn=True, patience=4.0)
+        tree.start([Target(Uri.parse("sip:112@gw1"))], NOW)
+        self.assertEqual(tree.next_deadline(), NOW + 4)
+        self.assertEqual(tree.deadline_passed(NOW + 4), [CancelBranch(0, RANG_TOO_LONG), Refuse(408)])
+        self.assertTrue(tree.is_over)
+        self.assertEqual(forwarded(tree.response_received(0, answer(200), NOW + 5)), [200])
+        tree = ResponseContext("INVITE", recurse=False, in_turn=True, patience=4.0)
+        tree.start([Target(Uri.parse("sip:112@gw1"))], NOW)
+        tree.heard(0, NOW + 1)
+        self.assertEqual(tree.next_deadline(), NOW + 1 + TIMER_C)
 
 
 class EveryOrderTests(SynchronousTestCase):

@@ -6,7 +6,14 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from sipxha.routing.route import OwnNames, adapt_to_strict_router, next_hop, push_route, take_own_routes
+from sipxha.routing.route import (
+    OwnNames,
+    adapt_to_strict_router,
+    next_hop,
+    push_route,
+    take_own_maddr,
+    take_own_routes,
+)
 from sipxha.sip.message import Request
 from sipxha.sip.uri import Uri
 
@@ -58,6 +65,20 @@ class TakeOwnRoutesTests(SynchronousTestCase):
         made = request("sip:201@10.1.1.9", "<sip:10.1.1.50:5060;lr>")
         self.assertEqual(take_own_routes(made, NAMES), [])
         self.assertTrue(made.has("route"))
+
+    def test_P07_an_own_maddr_is_taken_off(self) -> None:
+        """
+        With the port and the transport that came with it; another's stays.
+        """
+        for uri, left in (
+            ("sip:201@example.com:5060;maddr=10.1.1.50;transport=tcp;x=y", "sip:201@example.com;x=y"),
+            ("sip:201@example.com;maddr=10.1.1.9", "sip:201@example.com;maddr=10.1.1.9"),
+            ("sip:201@example.com:5099;maddr=10.1.1.50", "sip:201@example.com:5099;maddr=10.1.1.50"),
+            ("sip:maddr@example.com", "sip:maddr@example.com"),
+        ):
+            made = request(uri)
+            take_own_maddr(made, OwnNames([("10.1.1.50", 5060)]))
+            self.assertEqual(made.uri, left)
 
 
 class NextHopTests(SynchronousTestCase):

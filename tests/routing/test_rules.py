@@ -5,10 +5,11 @@ Tests for L{sipxha.routing.rules}.
 from __future__ import annotations
 
 import re
+from ipaddress import IPv4Network
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from sipxha.routing.rules import FieldMatch, ForwardingRules, MethodMatch, Route
+from sipxha.routing.rules import BY_AUTHPROXY, DIRECT, FieldMatch, ForwardingRules, MethodMatch, Route
 from sipxha.sip.message import Request
 from sipxha.sip.uri import Uri
 
@@ -83,6 +84,46 @@ class ForwardingRulesTests(SynchronousTestCase):
         The first route names the host, but only the second has a target.
         """
         self.assertEqual(target("sip:201@example.com", "SUBSCRIBE"), "sip:rr;lr")
+
+    def test_networks_and_wildcards_name_hosts(self) -> None:
+        """
+        In the order of the file, beside those that are written out.
+        """
+        rules = ForwardingRules(
+            [
+                Route(frozenset(), (), "sip:branch;lr", domains=(".branch.example.com",)),
+                Route(frozenset({("a.branch.example.com", None), ("10.1.2.9", None)}), (), "sip:a;lr"),
+                Route(frozenset(), (), "sip:net;lr", networks=(IPv4Network("10.1.2.0/24"),)),
+            ]
+        )
+        request = Request("INVITE", "sip:x@y", [])
+        for host, goes_to in (
+            ("A.branch.example.com", "sip:branch;lr"),
+            ("branch.example.com", None),
+            ("10.1.2.9", "sip:a;lr"),
+            ("10.1.2.8:5080", "sip:net;lr"),
+            ("10.1.3.8", None),
+            ("10.1.2.999", None),
+        ):
+            uri = Uri.parse(f"sip:201@{host}")
+            self.assertEqual(rules.route(uri, request), goes_to, host)
+            self.assertEqual(rules.serves(uri), goes_to is not None, host)
+
+    def test_what_has_no_server_says_whether_the_authproxy_is_asked(self) -> None:
+        """
+        Such hosts are not ours to open to strangers.
+        """
+        rules = ForwardingRules(
+            [
+                Route(frozenset({("free.net", None)}), (), DIRECT),
+                Route(frozenset({("paid.net", None)}), (), BY_AUTHPROXY),
+                Route(frozenset(), (), "sip:x;lr", domains=(".net", "paid.net")),
+            ]
+        )
+        request = Request("INVITE", "sip:x@y", [])
+        self.assertEqual(rules.route(Uri.parse("sip:1@free.net"), request), DIRECT)
+        self.assertIsNone(rules.route(Uri.parse("sip:1@paid.net"), request))
+        self.assertFalse(rules.serves(Uri.parse("sip:1@free.net")))
 
     def test_foreign_hosts_have_no_rule(self) -> None:
         """

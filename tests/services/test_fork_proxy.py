@@ -15,11 +15,12 @@ from sipxha.auth.failures import Burst
 from sipxha.net.endpoint import IBranchObserver
 from sipxha.routing.loop import branch_suffix, loop_key
 from sipxha.routing.route import OwnNames
-from sipxha.routing.rules import ForwardingRules, Route
+from sipxha.routing.rules import DIRECT, ForwardingRules, Route
 from sipxha.services.cluster import Admission
 from sipxha.services.fork_proxy import ForkProxy
 from sipxha.services.forwarding import FIRST_ANSWER, Forwarding
 from sipxha.services.proxy import IDENTITY
+from sipxha.sip.grammar import MalformedField
 from sipxha.sip.hop import Flow, Hop
 from sipxha.sip.message import Request
 from sipxha.sip.uri import Uri
@@ -297,8 +298,9 @@ class ForkProxyTests(SynchronousTestCase):
         self.around.pending[f"ap.{DOMAIN}"] = Deferred()
         phone = self.endpoint.branches[1]
         phone.answer(180)
-        self.proxy.cancelled(self.key)
+        self.proxy.cancelled(self.key, 'SIP;cause=487;text="Gone"')
         self.assertTrue(phone.is_cancelled)
+        self.assertEqual(phone.reason, 'SIP;cause=487;text="Gone"')
         phone.answer(487)
         self.assertEqual(self.endpoint.statuses, [100, 180, 487])
         self.assertEqual(self.proxy.live, 0)
@@ -351,6 +353,69 @@ class ForkProxyTests(SynchronousTestCase):
             self.assertIsNotNone(branch)
             receive(self.proxy, looped)
             self.assertEqual(self.endpoint.statuses[-1], 482)
+
+    def test_LA2_every_request_has_one_max_breadth(self) -> None:
+        """
+        60 where there was none or more; the branches share it.
+        """
+        for given, first in (({}, "60"), ({"max_breadth": "100"}, "60"), ({"max_breadth": "3"}, "3")):
+            self.endpoint.branches.clear()
+            branch = self.invite(**given)
+            self.assertEqual(branch.request.rows("max-breadth"), [first])
+            branch.answer(302, "<sip:a@h>", "<sip:b@h>")
+            shares = [int(each.request.get("max-breadth") or 0) for each in self.endpoint.branches[1:]]
+            self.assertEqual((len(shares), sum(shares)), (2, int(first)))
+            self.around.clock.advance(1)
+
+    def test_LA2_where_no_breadth_is_left_the_answer_is_440(self) -> None:
+        """
+        And what is no number is 400, by the endpoint.
+        """
+        fields = {"proxy_authorization": self.around.credentials("INVITE", TARGET)}
+        receive(self.proxy, a_request(**fields, max_breadth="0"))
+        self.assertEqual(self.endpoint.statuses, [440])
+        self.around.clock.advance(1)
+        fields = {"proxy_authorization": self.around.credentials("INVITE", TARGET)}
+        with self.assertRaises(MalformedField):
+            receive(self.proxy, a_request(**fields, max_breadth="many"))
+
+    def test_LA3_users_that_lead_to_each_other_cost_little(self) -> None:
+        """
+        The attack of RFC 5393 section 3: both have two contacts, each of which
+        leads back to one of them.  Never more than 60 requests are alive,
+        and soon there are none.
+        """
+        contacts = [f"<sip:{user}@{DOMAIN};{way}>" for user in ("201", "202") for way in ("a", "b")]
+        self.invite()
+        sent = most = 0
+        while sent < len(self.endpoint.branches):
+            branch = self.endpoint.branches[sent]
+            sent += 1
+            if branch.hops[0].address.startswith("rr."):
+                branch.answer(302, *contacts)
+                most = max(most, len(self.endpoint.branches) - sent)
+                continue
+            # By the authproxy it comes back to the front door.
+            again = branch.request.copy()
+            again.prepend("via", f"SIP/2.0/UDP 10.1.1.50:5060;branch=z9hG4bK{sent}{branch.suffix}")
+            again.remove("route")
+            answered = len(self.endpoint.responses)
+            key = ServerKey(f"z9hG4bK{sent}", "10.1.1.50", "INVITE")
+            self.proxy.request_received(key, again, FLOW)
+            ((_, response),) = self.endpoint.responses[answered:][:1]
+            if response.status != 100:
+                branch.answer(response.status)
+        self.assertLessEqual(most, 60)
+        self.assertLess(sent, 600)
+
+    def test_hosts_that_need_no_authproxy_are_reached_directly(self) -> None:
+        """
+        Without an identity that is for our own servers.
+        """
+        self.proxy.rules = ForwardingRules([Route(frozenset(), (), DIRECT, domains=(".free.net",))])
+        branch = self.invite("sip:1@gw.free.net")
+        self.assertEqual(branch.hops, [Hop("udp", "gw.free.net", 5060)])
+        self.assertFalse(branch.request.has("route") or branch.request.has(IDENTITY))
 
     def proxy_suffix(self, request: Request) -> str:
         """

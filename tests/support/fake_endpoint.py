@@ -28,11 +28,14 @@ class FakeBranch:
         hops: Sequence[Hop | Flow],
         observer: IBranchObserver,
         first_answer: float | None,
+        suffix: str = "",
     ) -> None:
+        self.suffix = suffix
         self.request = request
         self.hops = list(hops)
         self.first_answer = first_answer
         self.is_cancelled = False
+        self.reason: str | None = None
         self._observer = observer
 
     def cancel(self, reason: str | None = None) -> None:
@@ -40,6 +43,13 @@ class FakeBranch:
         Remember that it was.
         """
         self.is_cancelled = True
+        self.reason = reason
+
+    def hear(self) -> None:
+        """
+        Let the far end give a sign of life.
+        """
+        self._observer.hop_answered(self, self.hops[0])  # type: ignore[arg-type]
 
     def answer(self, status: int, *contacts: str, to_tag: str = "far", **fields: str) -> None:
         """
@@ -92,7 +102,7 @@ class FakeEndpoint:
         """
         Remember the request.
         """
-        branch = FakeBranch(request, hops, observer, first_answer)
+        branch = FakeBranch(request, hops, observer, first_answer, branch_suffix)
         self.branches.append(branch)
         return branch
 

@@ -280,7 +280,7 @@ class RecordingUser:
         """
         self.heard.append(("ack", request, flow))
 
-    def cancelled(self, transaction: ServerKey) -> None:
+    def cancelled(self, transaction: ServerKey, reason: str | None = None) -> None:
         """
         Keep it.
         """

@@ -588,7 +588,7 @@ class Phone(MultiService):
         """
         self._acknowledged(request.call_id)
 
-    def cancelled(self, transaction: ServerKey) -> None:
+    def cancelled(self, transaction: ServerKey, reason: str | None = None) -> None:
         """
         The caller gave up.
         """
