@@ -3,8 +3,8 @@ Whether nodes that have told each other everything also hold the same.
 
 Each minute, and after each reset, the digests of the rows of a few primaries
 are compared: our own, the peer's, and those of nodes that nobody reaches
-(design 5.8).  What is under way makes them differ too, but never twice by the
-same amount: only rows that do are pulled again, all of them.
+(design 5.8).  What is under way makes them differ too, but hardly ever twice
+by the same amount: only rows that do are pulled again, all of them.
 
 An answer also shows that a peer with which there is nothing to do is alive;
 one that knows no digests is asked for its news instead.
