@@ -141,6 +141,7 @@ class ResponseContext:
         "_recurse",
         "_seen",
         "_waiting",
+        "_went_round",
         "answered",
     )
 
@@ -177,6 +178,7 @@ class ResponseContext:
         self._challenges: list[Response] = []
         self._closed = False
         self._given_up = False
+        self._went_round = False
         self.answered = False
         """Whether a final response went upstream."""
 
@@ -216,12 +218,17 @@ class ResponseContext:
             self.answered = True
             return [Forward(response, branch), *self._cancel_all(now, ANSWERED_ELSEWHERE)]
         if self._recurse and status < 400 and not self._closed:
-            contacts = _one_of_each(self._fresh(_contacts(response)))
+            named = _contacts(response)
+            contacts = _one_of_each(self._fresh(named))
             if contacts:
                 # The best of them stand in for the branch that named them.
                 effects = self._start_group(contacts, now)
                 self._waiting = sorted(self._waiting + contacts, key=_by_q)
                 return effects
+            if named and all(map(self._is_seen, named)):
+                # Nothing is left of it for the caller (RFC 3261 16.7 step 4).
+                self._went_round = True
+                return self._conclude(now)
         if not (was_cancelled and status == 487) or self._given_up:
             # The caller has cancelled nothing, and is not told that somebody did.
             self._keep(response, branch)
@@ -295,10 +302,13 @@ class ResponseContext:
         for target in targets:
             if len(self._seen) >= MAX_TARGETS:
                 break
-            if not any(target.uri.equivalent(uri) for uri in self._seen):
+            if not self._is_seen(target):
                 self._seen.append(target.uri)
                 fresh.append(target)
         return sorted(fresh, key=_by_q)
+
+    def _is_seen(self, target: Target) -> bool:
+        return any(target.uri.equivalent(uri) for uri in self._seen)
 
     def _start_group(self, targets: list[Target], now: float) -> list[Effect]:
         """
@@ -362,7 +372,7 @@ class ResponseContext:
             return self._start_group(self._waiting, now)
         self.answered = True
         if self._best is None or (self._given_up and self._best[0].status < 400):
-            return [Refuse(487 if self._given_up else 408)]
+            return [Refuse(487 if self._given_up else 482 if self._went_round else 408)]
         response, branch = self._best
         challenges = tuple(other for other in self._challenges if other is not response)
         return [Forward(response, branch, challenges if response.status in (401, 407) else ())]

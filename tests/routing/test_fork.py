@@ -142,8 +142,17 @@ class RecursionTests(SynchronousTestCase):
             ["sip:202@example.com"],
         )
         effects = tree.response_received(1, answer(302, "<sip:201@EXAMPLE.com>"), NOW)
-        self.assertEqual(started(effects), [])
-        self.assertEqual(forwarded(effects), [302])
+        self.assertEqual(effects, [Refuse(482)])
+
+    def test_P27_a_circle_beside_a_busy_phone_is_no_answer(self) -> None:
+        """
+        What another branch said is worth more.
+        """
+        tree = context()
+        tree.response_received(0, answer(302, "<sip:202@example.com>", "<sip:203@example.com>"), NOW)
+        tree.response_received(1, answer(302, "<sip:201@example.com>"), NOW)
+        effects = tree.response_received(2, answer(486), NOW)
+        self.assertEqual(forwarded(effects), [486])
 
     FLOWS = (
         '<sip:a@h;ob>;+sip.instance="<urn:uuid:1>";reg-id=1',

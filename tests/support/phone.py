@@ -356,6 +356,13 @@ class Phone(MultiService):
         """
         return bool(self._ringing)
 
+    @property
+    def waits_for_ack(self) -> bool:
+        """
+        Whether an answer has not been acknowledged yet.
+        """
+        return bool(self._unacknowledged)
+
     async def watch(self, target: str, through: str | None = None) -> Call:
         """
         SUBSCRIBE to registrations; what comes of it is in L{notified}.

@@ -33,7 +33,7 @@ class PairTests(PairTestCase):
             self.assertTrue(ended.ended.called, ends_it)
         return call.call_id
 
-    async def test_a_phone_at_one_node_is_called_through_the_other(self) -> None:
+    async def test_S01_a_phone_at_one_node_is_called_through_the_other(self) -> None:
         """
         Both ways, whatever the phones speak.
         """
