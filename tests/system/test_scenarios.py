@@ -42,6 +42,10 @@ GATEWAY_RULES = """\
 ALIASES = """\
 <items type="alias" xmlns="http://www.sipfoundry.org/sipX/schema/xml/alias-00-00">
   <item><identity>desk@example.com</identity><contact>&lt;sip:{user}@example.com&gt;</contact></item>
+  <item>
+    <identity>office@example.com</identity><contact>&lt;sip:{user}@example.com?expires=1&gt;;q=0.9</contact>
+  </item>
+  <item><identity>office@example.com</identity><contact>&lt;sip:{other}@example.com&gt;;q=0.1</contact></item>
   <item><identity>tick@example.com</identity><contact>&lt;sip:tock@example.com&gt;</contact></item>
   <item><identity>tock@example.com</identity><contact>&lt;sip:tick@example.com&gt;</contact></item>
 </items>
@@ -215,12 +219,14 @@ class AliasTests(_ScenarioTestCase):
 
     async def setUp(self) -> None:  # type: ignore[override]
         """
-        A desk, and two aliases that lead to each other.
+        A desk and its voicemail, and two aliases that lead to each other.
         """
         await super().setUp()
         self.caller = await self.registered(self.east)
         self.desk = await self.registered(self.west)
-        await self.reread("alias.xml", ALIASES.format(user=self.desk.user), "the users were read")
+        self.voicemail = await self.registered(self.west)
+        aliases = ALIASES.format(user=self.desk.user, other=self.voicemail.user)
+        await self.reread("alias.xml", aliases, "the users were read")
 
     async def test_S05_a_spiral_passes_the_authproxy_once(self) -> None:
         """
@@ -230,6 +236,17 @@ class AliasTests(_ScenarioTestCase):
         self.assertEqual((await call.hang_up()).status, 200)
         (request,) = self.desk.rung
         self.assertEqual(len(request.values("record-route")), 1)
+
+    async def test_S08_what_rings_for_too_long_is_followed_by_the_next(self) -> None:
+        """
+        After the ring time of the contact; without one it would be 20 seconds.
+        """
+        self.desk.answers = lambda request: None
+        call = await self.caller.call(f"sip:office@{DOMAIN}", through=self.east.address)
+        self.assertIn(call.call_id, self.voicemail.calls)
+        self.assertEqual(len(self.desk.rung), 1)
+        await until(lambda: not self.desk.is_ringing, "it rings on")
+        self.assertEqual((await call.hang_up()).status, 200)
 
     async def test_S17_aliases_that_lead_to_each_other_come_to_an_end(self) -> None:
         """
