@@ -229,7 +229,11 @@ class _Reading:
         element = self._maybe("authproxy")
         if element is None:
             return None
-        return model.AuthProxy(self._ports(element, tls), self._file(_inside(element, "auth-rules"), "file"))
+        return model.AuthProxy(
+            self._ports(element, tls),
+            self._file(_inside(element, "auth-rules"), "file"),
+            _text(element, "record-route", "address"),
+        )
 
     def _registrar(self, node: model.NodeName, tls: model.Tls | None) -> model.Registrar | None:
         element = self._maybe("registrar")

@@ -149,6 +149,8 @@ class AuthProxy:
 
     ports: Ports
     auth_rules: Path
+    record_route: str = "address"
+    """C{"address"} of this node, or C{"name"}, which leads to all nodes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ and follows no redirection; those go back to the forking proxy.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from sipxha.cdr import observe
 from sipxha.routing import route_state
@@ -17,9 +17,26 @@ from sipxha.routing.permissions import AuthRules, is_permitted
 from sipxha.routing.route import OwnNames, adapt_to_strict_router, next_hop
 from sipxha.services.cluster import Admission, Cluster, Refusal
 from sipxha.services.proxy import IDENTITY, OPENS_DIALOG, Proxy
+from sipxha.sip.grammar import MalformedField
 from sipxha.sip.hop import Flow
 from sipxha.sip.message import Request, Response
 from sipxha.sip.uri import Uri
+
+
+class OwnRoutes(NamedTuple):
+    """
+    How requests inside a dialog find the authproxy: the URIs of its
+    Record-Route.
+    """
+
+    plain: str
+    """For whoever needs no other."""
+
+    over_tcp: str
+    """For whoever is reached over TCP only."""
+
+    safe: str
+    """For sips."""
 
 
 class AuthProxy(Proxy):
@@ -36,19 +53,15 @@ class AuthProxy(Proxy):
         names: OwnNames,
         tls_port: int | None = None,
         *,
-        name: str = "",
+        routes: OwnRoutes,
         rules: AuthRules,
     ) -> None:
         """
-        @param name: what its certificate is for: the host of a Record-Route
-            over TLS (RFC 5922 section 7.5).
-
         @param rules: can be replaced while running.
         """
         super().__init__(reactor, cluster, address, port, names, tls_port)
         self.rules = rules
-        self._route = f"sip:{self._host}:{port};lr"
-        self._safe_route = self._route if tls_port is None else f"sips:{name}:{tls_port};lr"
+        self._routes = routes
 
     def admit(self, request: Request, taken: list[Uri], flow: Flow) -> Admission | Refusal:
         """
@@ -87,11 +100,8 @@ class AuthProxy(Proxy):
         own servers.
         """
         hop = next_hop(request)
-        if request.method in OPENS_DIALOG and not request.to.tag and not self._is_recorded(request):
-            # P14: what goes safely has to come back safely.
-            route = self._safe_route if hop.scheme == "sips" else self._route
-            state = route_state.sign(self.cluster.secret, request.call_id, request.from_.tag or "")
-            request.prepend("record-route", f"<{route};{route_state.PARAMETER}={state}>")
+        if request.method in OPENS_DIALOG and not request.to.tag:
+            self._record(request, hop)
         # To a GRUU a dialog comes by the forking proxy, which does not know it; by a token it does.
         if self.cluster.is_ours(hop) and not (admission.in_dialog and is_token(hop.user)):
             self.vouch(request, admission)
@@ -100,8 +110,11 @@ class AuthProxy(Proxy):
 
     def admitted(self, request: Request, admission: Admission) -> None:
         """
-        Log that a call ended or was transferred.
+        Log that a call ended or was transferred: once, where the dialog is
+        known.  What is for a GRUU comes a second time, in nobody's name.
         """
+        if request.to.tag and not admission.in_dialog and admission.identity is None:
+            return
         if request.method == "BYE":
             self.log_event(observe.ended, request)
         elif request.method == "REFER":
@@ -114,11 +127,47 @@ class AuthProxy(Proxy):
         if request.method == "INVITE" and 200 <= response.status < 300:
             self.log_event(observe.set_up, request, response)
 
-    def _is_recorded(self, request: Request) -> bool:
+    def _record(self, request: Request, hop: Uri) -> None:
         """
-        Whether an authproxy is in the route already: a spiral gets it once.
+        Stay in the dialog that a request opens: for both sides in one value
+        where they can share it, else in one for each (RFC 5658, P14).  On a
+        spiral the caller's side has its own already.
         """
-        if not request.has("record-route"):
-            return False
-        uris = [address.uri for address in request.record_routes]
-        return route_state.is_admitted(self.cluster.secret, request, uris)
+        routes = self._routes
+        if hop.scheme == "sips":
+            callee = routes.safe
+        else:
+            callee = routes.over_tcp if (hop.params.get("transport") or "").lower() == "tcp" else routes.plain
+        recorded = self._recorded(request)
+        if recorded is None:
+            caller = routes.safe if _is_safe(request) else routes.plain
+            self._prepend_route(request, caller)
+            if callee != caller:
+                self._prepend_route(request, callee)
+        elif callee != routes.plain and not str(recorded).startswith(callee):
+            self._prepend_route(request, callee)
+
+    def _prepend_route(self, request: Request, route: str) -> None:
+        state = route_state.sign(self.cluster.secret, request.call_id, request.from_.tag or "")
+        request.prepend("record-route", f"<{route};{route_state.PARAMETER}={state}>")
+
+    def _recorded(self, request: Request) -> Uri | None:
+        """
+        The latest Record-Route of an authproxy, if there is one already.
+        """
+        if request.has("record-route"):
+            for address in request.record_routes:
+                if route_state.is_admitted(self.cluster.secret, request, [address.uri]):
+                    return address.uri
+        return None
+
+
+def _is_safe(request: Request) -> bool:
+    """
+    Whether the caller wants to be called back safely: his Contact is sips
+    where his own request was (RFC 3261 section 12.1.1), whatever it became.
+    """
+    try:
+        return bool(request.contacts) and request.contacts[0].uri.scheme == "sips"
+    except MalformedField:
+        return False

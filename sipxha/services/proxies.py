@@ -14,7 +14,7 @@ from sipxha.config import model
 from sipxha.config.rules import load_auth_rules, load_forwarding_rules
 from sipxha.registry.domain import ServedDomain
 from sipxha.routing.route import OwnNames
-from sipxha.services.auth_proxy import AuthProxy
+from sipxha.services.auth_proxy import AuthProxy, OwnRoutes
 from sipxha.services.cluster import Cluster
 from sipxha.services.edge import Edge
 from sipxha.services.fork_proxy import ForkProxy
@@ -87,7 +87,7 @@ def make_auth_proxy(reactor: Any, config: model.Config, own: model.AuthProxy, cl
             node, own.ports, {f"ap.{name}" for name in (node.name, *(peer.name for peer in config.peers()))}
         ),
         own.ports.tls,
-        name=node.name,
+        routes=_own_routes(node, own),
         rules=load_auth_rules(own.auth_rules),
     )
 
@@ -99,6 +99,28 @@ def read_auth_rules(proxy: AuthProxy, own: model.AuthProxy) -> None:
     @raise RulesRefused: They cannot be used, and the old ones stay.
     """
     proxy.rules = load_auth_rules(own.auth_rules)
+
+
+def _own_routes(node: model.NodeName, own: model.AuthProxy) -> OwnRoutes:
+    """
+    What the authproxy puts into a Record-Route.  Its name leads to all nodes,
+    the own one first, but over TLS, where a phone looks for a node's own name
+    in the certificate (RFC 5922 section 7.5).
+    """
+    ports = own.ports
+    if own.record_route == "name":
+        plain = over_tcp = f"sip:ap.{node.name}"
+        if ports.tcp is not None:
+            over_tcp = f"{plain};transport=tcp"
+    else:
+        literal = f"[{node.address}]" if ":" in node.address else node.address
+        plain = over_tcp = f"sip:{literal}:{_port(ports)}"
+        if ports.tcp is not None:
+            over_tcp = f"sip:{literal}:{ports.tcp};transport=tcp"
+        if ports.udp is None:
+            plain = over_tcp
+    safe = plain if ports.tls is None else f"sips:{node.name}:{ports.tls}"
+    return OwnRoutes(f"{plain};lr", f"{over_tcp};lr", f"{safe};lr")
 
 
 def _own_names(node: model.NodeName, ports: model.Ports, services: Collection[str]) -> OwnNames:

@@ -10,7 +10,7 @@ from sipxha.auth import identity as signed_identity
 from sipxha.routing.permissions import AuthRules, HostMatch, UserMatch, compile_user_pattern
 from sipxha.routing.route import OwnNames
 from sipxha.routing.route_state import PARAMETER
-from sipxha.services.auth_proxy import AuthProxy
+from sipxha.services.auth_proxy import AuthProxy, OwnRoutes
 from sipxha.services.proxy import IDENTITY, NOBODY
 from sipxha.sip.hop import Flow, Hop
 from sipxha.sip.message import Request
@@ -18,6 +18,9 @@ from tests.services.proxies import DOMAIN, SECRET, Surroundings, a_request, rece
 from tests.support.fake_endpoint import FLOW, FakeBranch
 
 PHONE = "sip:202@10.1.1.9:5062"
+ROUTES = OwnRoutes(
+    "sip:10.1.1.50:5080;lr", "sip:10.1.1.50:5080;transport=tcp;lr", "sips:sipx1.example.com:5081;lr"
+)
 RULES = AuthRules(
     [
         HostMatch(
@@ -49,7 +52,7 @@ class AuthProxyTests(SynchronousTestCase):
             5080,
             OwnNames([("10.1.1.50", 5080), ("sipx1.example.com", 5081), ("ap.sipx1.example.com", None)]),
             5081,
-            name="sipx1.example.com",
+            routes=ROUTES,
             rules=RULES,
         )
         self.around.attach(self.proxy)
@@ -255,7 +258,10 @@ class AuthProxyTests(SynchronousTestCase):
         The Record-Route of a sips request is a sips URI, with the name that
         our certificate is for (C11) and without a transport; it is ours.
         """
-        branch = self.invite("sips:202@10.1.1.9:5062")
+        request = a_request("INVITE", "sips:202@10.1.1.9:5062")
+        request.set("contact", "<sips:201@10.1.1.7>")
+        receive(self.proxy, self.signed(request))
+        branch = self.endpoint.branches[-1]
         (record,) = branch.request.record_routes
         uri = record.uri
         self.assertEqual((uri.scheme, uri.host, uri.port), ("sips", "sipx1.example.com", 5081))
@@ -264,6 +270,96 @@ class AuthProxyTests(SynchronousTestCase):
         bye.set("from", f"<{PHONE}>;tag=callee")
         receive(self.proxy, bye)
         self.assertFalse(self.endpoint.branches[-1].request.has("route"))
+
+    def test_P14_two_sides_that_differ_have_a_route_each(self) -> None:
+        """
+        RFC 5658: to the callee the one that it can use, to the caller his own;
+        both are ours, whichever way a request comes back.
+        """
+        for uri, expected in (
+            ("sips:202@10.1.1.9", ROUTES.safe),
+            ("sip:202@10.1.1.9;transport=tcp", ROUTES.over_tcp),
+        ):
+            records = self.invite(uri).request.rows("record-route")
+            self.assertEqual(
+                [row[1:].partition(";sipX-route")[0] for row in records], [expected, ROUTES.plain]
+            )
+            bye = a_request("BYE", "sip:201@10.1.1.7", "caller", route=", ".join(records))
+            bye.set("from", f"<{uri}>;tag=callee")
+            receive(self.proxy, bye)
+            self.assertFalse(self.endpoint.branches[-1].request.has("route"))
+            self.assertEqual(self.endpoint.branches[-1].hops, [Hop("udp", "10.1.1.7", 5060)])
+
+    def test_P14_a_spiral_records_the_side_that_it_turns_to(self) -> None:
+        """
+        The caller's side stays as the first pass has it.
+        """
+        (record,) = self.invite(f"sip:203@{DOMAIN}").request.rows("record-route")
+        records = self.invite("sips:202@10.1.1.9", record_route=record).request.rows("record-route")
+        self.assertEqual((len(records), records[1]), (2, record))
+        again = self.invite("sips:202@10.1.1.9", record_route=", ".join(records))
+        self.assertEqual(again.request.values("record-route"), records)
+
+    def test_S20_route_state_outlives_its_proxy_and_its_node(self) -> None:
+        """
+        An authproxy that was started since, on another node even, knows the
+        dialog by the secret that all share; by the name it is served there.
+        """
+        bye = self.in_dialog("BYE")
+        for names in ([("10.1.1.50", 5080)], [("10.1.1.51", 5080), ("ap.sipx1.example.com", None)]):
+            other = AuthProxy(
+                self.around.clock,
+                self.around.cluster,
+                names[0][0],
+                5080,
+                OwnNames(names),
+                routes=ROUTES,
+                rules=RULES,
+            )
+            self.around.attach(other)
+            request = bye.copy()
+            if len(names) == 2:
+                route = (bye.get("route") or "").replace("10.1.1.50:5080", "ap.sipx1.example.com")
+                request.set("route", route)
+            receive(other, request)
+            self.assertEqual(self.endpoint.branches[-1].hops, [Hop("udp", "10.1.1.7", 5060)])
+
+    def test_the_end_of_a_call_is_logged_once(self) -> None:
+        """
+        A BYE to a GRUU comes back by the forking proxy, and passes again.
+        """
+        bye = self.in_dialog("BYE")
+        bye.uri = f"sip:201@{DOMAIN};gr=urn:uuid:1"
+        receive(self.proxy, bye)
+        sent = self.endpoint.branches[-1].request
+        self.assertEqual(self.around.log.types, "E")
+        again = sent.copy()
+        again.uri = "sip:201@10.1.1.7"
+        again.prepend("route", "<sip:ap.sipx1.example.com;lr>")
+        receive(self.proxy, again)
+        self.assertEqual(self.endpoint.branches[-1].hops, [Hop("udp", "10.1.1.7", 5060)])
+        self.assertEqual(self.around.log.types, "E")
+
+    def test_any_one_permission_suffices(self) -> None:
+        """
+        What nobody has shuts out nobody where it stands beside others;
+        alone it shuts out everybody, and a valid user is anybody with a name.
+        """
+
+        def rule(user: str, *permissions: str) -> UserMatch:
+            return UserMatch((compile_user_pattern(user),), frozenset(permissions))
+
+        rules = (
+            rule("1", "LongDistanceDialing", "LocalDialing"),
+            rule("2", "NoAccess"),
+            rule("3", "ValidUser"),
+            rule("4", "LocalDialing", "NoAccess"),
+        )
+        self.proxy.rules = AuthRules([HostMatch(frozenset({("gw1.net", None)}), rules)])
+        for user, status, stranger in (("1", 100, 407), ("2", 403, 407), ("3", 100, 407), ("4", 100, 407)):
+            for identity, expected in (("201@example.com", status), (NOBODY, stranger)):
+                receive(self.proxy, self.signed(a_request("INVITE", f"sip:{user}@gw1.net"), identity))
+                self.assertEqual(self.endpoint.statuses[-1], expected, user)
 
     def test_a_spiral_keeps_its_identity(self) -> None:
         """
