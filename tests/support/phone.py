@@ -314,9 +314,12 @@ class Phone(MultiService):
                 ("supported", "path, outbound"),
             ],
         )
-        return self.send(request, self._server(at), self._register_cseq)
+        return self.send(request, self.server(at), self._register_cseq)
 
-    def _server(self, address: str | None) -> Uri:
+    def server(self, address: str | None = None) -> Uri:
+        """
+        Where requests outside of a dialog go: to an address, or where DNS says.
+        """
         return Uri.parse(f"sip:{address or self.domain};transport={self.transport}")
 
     def call(
@@ -385,7 +388,7 @@ class Phone(MultiService):
                 ("expires", "600"),
             ],
         )
-        response = await self.send(request, self._server(through), itertools.count(1))
+        response = await self.send(request, self.server(through), itertools.count(1))
         if response.status >= 300:
             raise CallFailed(response)
         routes = response.values("record-route")[::-1]
@@ -417,7 +420,7 @@ class Phone(MultiService):
         )
         if offers:
             _describe(request)
-        response = await self.send(request, self._server(through), itertools.count(1), ringing)
+        response = await self.send(request, self.server(through), itertools.count(1), ringing)
         if response.status >= 300:
             raise CallFailed(response)
         routes = response.values("record-route")[::-1]

@@ -103,7 +103,7 @@ class _ScenarioTestCase(PairTestCase):
             ],
         )
 
-    def at(self, node: Server) -> Uri:
+    def door(self, node: Server) -> Uri:
         """
         The front door of a node.
         """
@@ -277,25 +277,25 @@ class RequestTests(_ScenarioTestCase):
         phone = self.phone()
         request = self.ask("REGISTER", f"sip:{DOMAIN}", phone, ("max-forwards", "70"))
         request.set("to", f"<{phone.aor}>")
-        challenge = await phone.exchange(request, self.at(self.east))
+        challenge = await phone.exchange(request, self.door(self.east))
         self.assertEqual(challenge.status, 401)
         again = request.copy()
         again.set("authorization", phone.credentials(challenge.rows("www-authenticate"), again))
         again.set("cseq", "2 REGISTER")
-        answer = await phone.exchange(again, self.at(self.west))
+        answer = await phone.exchange(again, self.door(self.west))
         self.assertEqual(answer.status, 401)
         challenges = answer.rows("www-authenticate")
         self.assertTrue(all("stale=true" in text for text in challenges), challenges)
         again.set("authorization", phone.credentials(challenges, again))
         again.set("cseq", "3 REGISTER")
-        self.assertEqual((await phone.exchange(again, self.at(self.west))).status, 200)
+        self.assertEqual((await phone.exchange(again, self.door(self.west))).status, 200)
 
     async def test_S15_no_hops_left(self) -> None:
         """
         483, from the first proxy.
         """
         request = self.ask("OPTIONS", self.called.aor, self.caller, ("max-forwards", "0"))
-        self.assertEqual((await self.caller.exchange(request, self.at(self.east))).status, 483)
+        self.assertEqual((await self.caller.exchange(request, self.door(self.east))).status, 483)
 
     async def test_S16_an_extension_that_a_proxy_must_know(self) -> None:
         """
@@ -303,7 +303,7 @@ class RequestTests(_ScenarioTestCase):
         """
         fields = (("max-forwards", "70"), ("proxy-require", "x"))
         request = self.ask("OPTIONS", self.called.aor, self.caller, *fields)
-        response = await self.caller.exchange(request, self.at(self.east))
+        response = await self.caller.exchange(request, self.door(self.east))
         self.assertEqual((response.status, response.values("unsupported")), (420, ["x"]))
 
     async def test_S18_somebody_elses_route_goes_through_the_authproxy(self) -> None:
@@ -369,7 +369,7 @@ class GatewayTests(_ScenarioTestCase):
         response = await self.refused(self.forbidden.call(self.number, None, self.east.address))
         self.assertEqual((response.status, response.reason), (403, "Requires LongDistanceDialing"))
         request = self.ask("INVITE", self.number, self.forbidden, ("max-forwards", "70"))
-        self.assertEqual((await self.forbidden.exchange(request, self.at(self.east))).status, 407)
+        self.assertEqual((await self.forbidden.exchange(request, self.door(self.east))).status, 407)
         self.assertEqual(self.gateway.rung, [])
 
     async def test_S13_inside_a_dialog_nobody_is_asked(self) -> None:
