@@ -30,6 +30,7 @@ from sipxha.sip.check import check
 from sipxha.sip.hop import Flow, Hop
 from sipxha.sip.message import MalformedMessage, Message, Request, Response
 from sipxha.sip.response import response_to
+from sipxha.sip.stamp import stamp
 from sipxha.transaction import vocabulary
 from sipxha.transaction.key import client_key
 from sipxha.transaction.layer import TransactionLayer
@@ -318,12 +319,12 @@ class Endpoint(Service):
         """
         if isinstance(message, Request):
             try:
-                self._stamp(message, flow)
-            except RemoteError:
-                # Without a Via there is no way back.
-                return
-            try:
                 check(message)
+            except MalformedMessage as error:
+                self.malformed_received(error, flow)
+                return
+            stamp(message, flow.address, flow.port)
+            try:
                 if flow.transport == "tls":
                     self._note_alias(message, flow)
                 effects = self._layer.request_received(message, flow, self._driver.now())
@@ -349,8 +350,9 @@ class Endpoint(Service):
         request = error.request
         if request is not None:
             try:
-                self._stamp(request, flow)
+                stamp(request, flow.address, flow.port)
             except RemoteError:
+                # Without a Via there is no way back.
                 return
             self._refuse(request, flow, error)
 
@@ -365,23 +367,6 @@ class Endpoint(Service):
         # RFC 5923 section 5: requests may come back on the same connection.
         alias = ";alias" if transport == "tls" else ""
         return f"SIP/2.0/{transport.upper()} {self._host}:{port};branch={branch}{alias};rport"
-
-    def _stamp(self, request: Request, flow: Flow) -> None:
-        """
-        Note in the top Via where the request really came from (RFC 3261
-        section 18.2.1, RFC 3581 section 4).
-        """
-        via = request.via
-        if via.rport is None:
-            if via.received is None and via.host.strip("[]") == flow.address:
-                return
-            stamped = str(via.with_param("received", flow.address))
-        elif via.received is None and via.raw.endswith(";rport"):
-            # What most phones write, without taking it apart and putting it together.
-            stamped = f"{via.raw}={flow.port};received={flow.address}"
-        else:
-            stamped = str(via.with_param("rport", str(flow.port)).with_param("received", flow.address))
-        request.replace_first("via", stamped)
 
     def _note_alias(self, request: Request, flow: Flow) -> None:
         via = request.via

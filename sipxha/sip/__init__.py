@@ -12,6 +12,7 @@ SIP messages and header values: syntax only, bytes in and bytes out.
     - response: the answer to a request
     - outline: the parts that every element needs of every message, in one go
     - check: what every element must refuse
+    - stamp: where a request came from, noted in its Via
     - limits: how much one message may be
     - parser: a datagram becomes a message
     - framing: a byte stream becomes messages

@@ -120,6 +120,29 @@ class Message(Fields):
             self._typed["outline"] = outline
         return outline
 
+    def lengthen_via(self, end: str, more: str) -> bool:
+        """
+        Add parameters to the top Via without reading it, which costs as much
+        as reading the rest of the message; what else was read stays.
+
+        @param end: A parameter that it must end with, and not have before.
+        @param more: As it goes on then, with C{received}.
+
+        @return: Whether that could be done: the L{outline} is
+            L{usual<usual_outline>}, and nobody noted anything yet.
+        """
+        if "outline" not in self._typed:
+            return False
+        index = self._keys.index("via")
+        line = self._lines[index]
+        if line.find(end) + len(end) != len(line) or ";received=" in line or "," in line:
+            return False
+        self._lines[index] = line + more
+        self._written = None
+        self._typed.pop("top via", None)
+        self._typed.pop("via", None)
+        return True
+
     def _outline_by_field(self) -> Outline:
         via, cseq = self.via, self.cseq
         return Outline(
