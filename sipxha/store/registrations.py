@@ -2,8 +2,8 @@
 The registry on disk: SQLite, for this node alone.
 
 A commit is durable when its Deferred fires.  Commits that come while another
-is being written go to disk together with the next one, in a thread of its
-own; the reactor never waits for the disk.  Rows that could not be written
+is being written, or soon after it, go to disk together with the next one, in
+a thread of its own; the reactor never waits for the disk.  Rows that could not be written
 stay here and are tried again, until the disk takes them.
 
 This decides nothing about rows.  What the file is, and whether it can be
@@ -16,6 +16,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from threading import Condition, Thread
+from time import monotonic, sleep
 from typing import NamedTuple
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -28,6 +29,13 @@ from sipxha.store.registry_file import checkpoint, open_file, write
 
 _CHECKPOINT = 1000
 """Rows after which the log is copied into the file, when nobody waits for it any more."""
+
+_INTERVAL = 0.004
+"""
+Seconds from one batch to the next.  A REGISTER that comes alone is written at
+once.  Where hundreds come in a second, each batch costs both threads several
+turns at the interpreter, whatever its size.
+"""
 
 
 class NotYetWritten(LocalError):
@@ -186,10 +194,16 @@ class RegistrationStore:
         is_refused = self.degraded
         is_closing = False
         written = 0
+        begun = 0.0
         while not is_closing:
             with self._gate:
                 # A disk that refused is tried again, whether anything is asked for or not.
                 self._gate.wait_for(self._is_wanted, timeout=self._retry if is_refused else None)
+            early = begun + _INTERVAL - monotonic()
+            if early > 0.0:
+                sleep(early)
+            begun = monotonic()
+            with self._gate:
                 batch, self._queue = self._queue, _Waiting({}, [])
                 is_closing = self._is_closing
             kept.update(batch.changes)

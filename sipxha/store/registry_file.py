@@ -107,7 +107,7 @@ def open_file(path: Path, steps: Sequence[Sequence[str]] = STEPS) -> Opened:
     _prepare(path)
     try:
         database = sqlite3.connect(
-            path, timeout=1.0, isolation_level=None, check_same_thread=False, cached_statements=16
+            path, timeout=1.0, isolation_level=None, check_same_thread=False, cached_statements=32
         )
     except sqlite3.Error as error:
         raise StoreUnusable.by(path, error) from error
