@@ -19,7 +19,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -43,7 +44,7 @@ reactor: Any = _reactor
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 PASSWORD = "correct horse"
-USERS = 160
+USERS = 240
 PATIENCE = 20.0
 """Seconds after which what a test waits for will not come."""
 
@@ -332,6 +333,18 @@ class Servers:
 
         await until(is_level, "the registries do not become the same")
         return self.nodes[0].registrations()
+
+    @contextmanager
+    def silent_dns(self) -> Iterator[None]:
+        """
+        Let the DNS server say nothing for a while.
+        """
+        assert self._dns_server is not None
+        self._dns_server.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._dns_server.send_signal(signal.SIGCONT)
 
     def discard(self) -> None:
         """
