@@ -119,6 +119,7 @@ class _Reading:
             log=self._log(),
             limits=self._limits(),
             symbols=self._symbols(),
+            emergency=self._emergency(),
         )
         self._look_for_port_collisions(config)
         return config
@@ -191,6 +192,10 @@ class _Reading:
                 for name in ("voicemail", "mediaserver")
             )
         )
+
+    def _emergency(self) -> tuple[str, ...]:
+        element = self._maybe("emergency")
+        return () if element is None else tuple(dict.fromkeys((element.text or "").split()))
 
     def _users(self) -> model.Users:
         element = self._must("users")

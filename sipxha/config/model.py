@@ -301,6 +301,8 @@ class Config:
     log: Log
     limits: Limits
     symbols: Symbols = Symbols()
+    emergency: tuple[str, ...] = ()
+    """Numbers that everybody may call, whatever happens."""
 
     def rule_symbols(self) -> dict[str, str]:
         """

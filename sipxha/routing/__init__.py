@@ -7,6 +7,7 @@ Where requests go: values in, values out.
     route         Route sets and the own names of a proxy
     route_state   what the proxies remember in Record-Route
     flow_token    what leads back to a phone's flow
+    emergency     numbers that everybody may call
     loop          loops, spirals and Max-Forwards
     fork          branches of one request and their best response
     location      RFC 3263 and RFC 2782: from a URI to places

@@ -9,7 +9,7 @@ message other than a choice among those that came.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum, auto
 from typing import NamedTuple
 
@@ -218,7 +218,7 @@ class ResponseContext:
             self.answered = True
             return [Forward(response, branch), *self._cancel_all(now, ANSWERED_ELSEWHERE)]
         if self._recurse and status < 400 and not self._closed:
-            named = _contacts(response)
+            named = targets_of(response.contacts)
             contacts = _one_of_each(self._fresh(named))
             if contacts:
                 # The best of them stand in for the branch that named them.
@@ -378,13 +378,13 @@ class ResponseContext:
         return [Forward(response, branch, challenges if response.status in (401, 407) else ())]
 
 
-def _contacts(response: Response) -> list[Target]:
+def targets_of(contacts: Iterable[Address]) -> list[Target]:
     """
-    @return: the contacts of a 3xx that can be tried, with their q.
+    @return: those of some contacts that can be tried, with their q.
     """
     return [
         Target(contact.uri, _q(contact), _instance(contact), ring=_ring(contact.uri))
-        for contact in response.contacts
+        for contact in contacts
         if contact.uri.host
     ]
 

@@ -75,7 +75,7 @@ class AuthProxy(Proxy):
         proven = self.proven(request)
         if proven is None:
             return self.challenge(request)
-        if isinstance(proven, Refusal):
+        if isinstance(proven, Refusal) or proven.is_emergency:
             return proven
         required = self.rules.required(request.request_uri)
         users = self.cluster.authenticator.users
@@ -104,7 +104,8 @@ class AuthProxy(Proxy):
             self._record(request, hop)
         # To a GRUU a dialog comes by the forking proxy, which does not know it; by a token it does.
         if self.cluster.is_ours(hop) and not (admission.in_dialog and is_token(hop.user)):
-            self.vouch(request, admission)
+            # Whoever in our domain is called for help may not lead that call wherever he likes.
+            self.vouch(request, admission._replace(is_emergency=False))
         adapt_to_strict_router(request)
         return hop
 

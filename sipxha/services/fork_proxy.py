@@ -14,17 +14,22 @@ inside such a dialog follow its route set.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote
 
 from sipxha.cdr import observe
 from sipxha.routing import route_state
+from sipxha.routing.emergency import NO_NUMBERS, EmergencyNumbers
 from sipxha.routing.flow_token import TokenForged
+from sipxha.routing.fork import Target, targets_of
 from sipxha.routing.route import OwnNames, adapt_to_strict_router, as_safe, next_hop, push_route
 from sipxha.routing.rules import DIRECT, ForwardingRules
 from sipxha.services.cluster import Admission, Cluster, Refusal
 from sipxha.services.edge import Edge, FlowGone
+from sipxha.services.neighbours import origin
 from sipxha.services.proxy import IDENTITY, OPENS_DIALOG, Proxy
+from sipxha.sip.address import Address
 from sipxha.sip.grammar import split_list
 from sipxha.sip.hop import Flow
 from sipxha.sip.message import Request, Response
@@ -50,6 +55,8 @@ class ForkProxy(Proxy):
         rules: ForwardingRules,
         authproxy: Uri,
         edge: Edge,
+        emergency: EmergencyNumbers = NO_NUMBERS,
+        own_authproxy: Uri | None = None,
         accept_strangers: bool,
         decline_ends_search: bool,
     ) -> None:
@@ -59,12 +66,23 @@ class ForkProxy(Proxy):
         @param authproxy: where requests go that no rule applies to.
 
         @param edge: knows the flows of this proxy.
+
+        @param own_authproxy: that of this node, if it has one, by its address:
+            where emergency calls go, which wait for no DNS.
         """
         super().__init__(reactor, cluster, address, port, names, tls_port)
         self.rules = rules
         self.decline_ends_search = decline_ends_search
         self.edge = edge
+        self.emergency = emergency
+        self.gateways: Callable[[Uri], list[str]] = _nobody
+        """Where the rules of this node lead an emergency call, best first."""
+
+        self.emergencies = 0
+        """How many of them there were."""
+
         self._authproxy = authproxy
+        self._own_authproxy = own_authproxy
         self._accept_strangers = accept_strangers
 
     def admit(self, request: Request, taken: list[Uri], flow: Flow) -> Admission | Refusal:
@@ -77,7 +95,13 @@ class ForkProxy(Proxy):
         goes on without an identity, unless it wants to be looked up: the
         authproxy knows by its own signature whether the dialog was let in, and
         says so when the far end is a GRUU.
+
+        Of an emergency call nothing is asked at all, not even for a way that
+        it knows.
         """
+        emergency = self.emergency.called(request)
+        if emergency is not None:
+            return self._emergency(request, emergency, flow)
         try:
             way = self.edge.way(taken, flow, self._next_is_ours(request))
         except (TokenForged, FlowGone) as error:
@@ -109,6 +133,38 @@ class ForkProxy(Proxy):
         if way is not None and not is_recorded:
             return None
         return Admission(None, in_dialog=True, is_recorded=is_recorded, way=way)
+
+    def _emergency(self, request: Request, uri: Uri, flow: Flow) -> Admission:
+        """
+        Let an emergency call in, to where the rules lead and nowhere else.
+        """
+        self.emergencies += 1
+        source = origin(request.vias, self.cluster.knows)
+        self._log.warn(
+            "emergency call to {number} from {source}, by {caller}, Call-ID {call_id}",
+            number=uri.user,
+            source=source,
+            caller=str(request.from_.uri)[:200],
+            call_id=request.call_id,
+        )
+        request.uri = str(uri)
+        for name in ("route", IDENTITY):
+            request.remove(name)
+        self.strip(request)
+        if self.edge.needs_flow(request, flow):
+            self._record(request, self.edge.route(flow, safe=uri.scheme == "sips"))
+        return Admission(None, is_emergency=True)
+
+    def targets(self, request: Request, admission: Admission) -> list[Target]:
+        """
+        The gateways for an emergency call, as far as this node knows them; for
+        all else, and where it knows none, the server of the rules will say.
+        """
+        if admission.is_emergency:
+            gateways = self.gateways(request.request_uri)
+            if gateways:
+                return targets_of([Address.parse(gateway) for gateway in gateways])
+        return super().targets(request, admission)
 
     def _admission(
         self, request: Request, taken: list[Uri], flow: Flow, way: Flow | Uri | None
@@ -192,6 +248,8 @@ class ForkProxy(Proxy):
                 if name == "route":
                     for route in reversed(split_list("route", value)):
                         request.prepend("route", route)
+            if admission.is_emergency:
+                return self._to_gateway(request, admission)
         rule = None if request.has("route") else self.rules.route(request.request_uri, request)
         if rule == DIRECT:
             return request.request_uri
@@ -202,6 +260,19 @@ class ForkProxy(Proxy):
         hop = as_safe(self._authproxy if rule is None else Uri.parse(rule), request.request_uri)
         push_route(request, hop)
         adapt_to_strict_router(request)
+        return hop
+
+    def _to_gateway(self, request: Request, admission: Admission) -> Uri:
+        """
+        Send an emergency call to where the rules lead it, by the authproxy of
+        this node.
+        """
+        own = self._own_authproxy
+        is_safe = request.request_uri.scheme == "sips"
+        hop = self._authproxy if own is None or is_safe else own
+        hop = as_safe(hop, request.request_uri)
+        self.vouch(request, admission)
+        push_route(request, hop)
         return hop
 
     def _stay_with_server(self, request: Request) -> None:
@@ -233,6 +304,20 @@ class ForkProxy(Proxy):
             return
         if response.status >= 300 and response.status not in (401, 407):
             self.log_event(observe.failed, request, response)
+        if admission.is_emergency and response.status >= 300:
+            self._log.error(
+                "the emergency call {call_id} failed: {status} {reason}",
+                call_id=request.call_id,
+                status=response.status,
+                reason=response.reason,
+            )
+
+
+def _nobody(uri: Uri) -> list[str]:
+    """
+    A node without a registrar has no rules for numbers.
+    """
+    return []
 
 
 def _header_fields(uri: Uri) -> list[tuple[str, str]]:

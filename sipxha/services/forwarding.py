@@ -49,6 +49,11 @@ class Forwarder(Protocol):
 
     decline_ends_search: bool
 
+    def targets(self, request: Request, admission: Admission) -> list[fork.Target]:
+        """
+        Say where C{request} is to be tried first.
+        """
+
     def address(self, request: Request, target: Uri, admission: Admission) -> Uri | Flow:
         """
         Rewrite the copy of a request that goes to C{target}.
@@ -129,8 +134,8 @@ class Forwarding:
         """
         Send the request to where it wants to go.
         """
-        target = fork.Target(self._forwarded.request_uri)
-        self._perform(self._context.start([target], self._now()))
+        targets = self._proxy.targets(self._forwarded, self._admission)
+        self._perform(self._context.start(targets, self._now()))
 
     def cancel(self, reason: str | None = None) -> None:
         """

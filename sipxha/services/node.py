@@ -42,6 +42,7 @@ from sipxha.registry.domain import ServedDomain
 from sipxha.registry.gruu import Gruus
 from sipxha.registry.register import Terms
 from sipxha.registry.table import Registry
+from sipxha.routing.emergency import EmergencyNumbers
 from sipxha.services.administration import Administration
 from sipxha.services.call_log import CallLog
 from sipxha.services.change_log import ChangeLog
@@ -435,6 +436,9 @@ class Node(Service):
         self._reg_events.endpoint = endpoint
         if self._edge is not None:
             self._edge.closed = user.flow_closed
+        if self.overview.fork_proxy is not None:
+            redirect = user.redirect
+            self.overview.fork_proxy.gateways = lambda uri: redirect.gateways(uri, self._reactor.seconds())
         return endpoint
 
     def _knows(self, identity: str) -> bool:
@@ -448,6 +452,7 @@ class Node(Service):
 
     def _proxies(self, locator: Locator) -> Iterator[Endpoint]:
         config = self._config
+        node = config.node
         domains = frozenset((config.domain.name, *config.domain.aliases))
         cluster = Cluster(
             domain=config.domain.name,
@@ -465,8 +470,13 @@ class Node(Service):
             knows=self._neighbours.knows,
         )
         if config.proxy is not None:
-            fork_proxy = make_fork_proxy(
-                self._reactor, config, config.proxy, cluster, _CHANCE.getrandbits(32)
+            emergency = EmergencyNumbers(
+                config.emergency,
+                config.domain.name,
+                lambda uri: cluster.is_ours(uri) or uri.host == node.listen,
+            )
+            fork_proxy = self.overview.fork_proxy = make_fork_proxy(
+                self._reactor, config, config.proxy, cluster, _CHANCE.getrandbits(32), emergency
             )
             self._readers["forwarding rules"] = partial(read_forwarding_rules, fork_proxy, config.proxy)
             endpoint = self._proxy_endpoint("proxy", config.proxy, fork_proxy, locator)

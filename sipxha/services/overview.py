@@ -18,6 +18,7 @@ from sipxha.registry.binding import Binding
 from sipxha.registry.table import Registry
 from sipxha.services.call_log import CallLog
 from sipxha.services.change_log import ChangeLog
+from sipxha.services.fork_proxy import ForkProxy
 from sipxha.services.replication import Replication
 from sipxha.services.user_files import UserFiles
 from sipxha.store.registrations import RegistrationStore
@@ -45,6 +46,7 @@ class Overview:
     call_log: CallLog | None = None
     endpoints: Sequence[Endpoint] = ()
     change_log: ChangeLog | None = None
+    fork_proxy: ForkProxy | None = None
 
     @property
     def is_degraded(self) -> bool:
@@ -70,6 +72,7 @@ class Overview:
             "registrations": 0 if registry is None else sum(1 for _ in registry.all_current(self.now())),
             "changes": {} if self.change_log is None else dict(self.change_log.changes),
             "refusals": {} if self.change_log is None else dict(sorted(self.change_log.refusals.items())),
+            "emergency_calls": 0 if self.fork_proxy is None else self.fork_proxy.emergencies,
             "update_number": None if registry is None else registry.update_number,
             "peers": len(states),
             "peers_reachable": sum(1 for state in states.values() if state is State.REACHABLE),

@@ -13,6 +13,7 @@ from typing import Any
 from sipxha.config import model
 from sipxha.config.rules import load_auth_rules, load_forwarding_rules
 from sipxha.registry.domain import ServedDomain
+from sipxha.routing.emergency import NO_NUMBERS, EmergencyNumbers
 from sipxha.routing.route import OwnNames
 from sipxha.services.auth_proxy import AuthProxy, OwnRoutes
 from sipxha.services.cluster import Cluster
@@ -22,7 +23,12 @@ from sipxha.sip.uri import Uri
 
 
 def make_fork_proxy(
-    reactor: Any, config: model.Config, own: model.Proxy, cluster: Cluster, life: int
+    reactor: Any,
+    config: model.Config,
+    own: model.Proxy,
+    cluster: Cluster,
+    life: int,
+    emergency: EmergencyNumbers = NO_NUMBERS,
 ) -> ForkProxy:
     """
     Make the forking proxy and its edge.
@@ -54,6 +60,8 @@ def make_fork_proxy(
         rules=load_forwarding_rules(own.forwarding_rules),
         authproxy=Uri.parse(f"sip:ap.{node.name};lr"),
         edge=edge,
+        emergency=emergency,
+        own_authproxy=_own_authproxy(config),
         accept_strangers=own.strangers == "accept",
         decline_ends_search=own.decline_ends_search,
     )
@@ -99,6 +107,15 @@ def read_auth_rules(proxy: AuthProxy, own: model.AuthProxy) -> None:
     @raise RulesRefused: They cannot be used, and the old ones stay.
     """
     proxy.rules = load_auth_rules(own.auth_rules)
+
+
+def _own_authproxy(config: model.Config) -> Uri | None:
+    own, node = config.authproxy, config.node
+    if own is None:
+        return None
+    literal = f"[{node.address}]" if ":" in node.address else node.address
+    transport = "" if own.ports.tcp is None else ";transport=tcp"
+    return Uri.parse(f"sip:{literal}:{own.ports.tcp or own.ports.udp}{transport};lr")
 
 
 def _own_routes(node: model.NodeName, own: model.AuthProxy) -> OwnRoutes:

@@ -19,7 +19,7 @@ from sipxha.auth import identity as signed_identity
 from sipxha.cdr.event import CallStateEvent
 from sipxha.net.endpoint import Endpoint, ITransactionUser
 from sipxha.routing import loop
-from sipxha.routing.fork import MAX_BREADTH
+from sipxha.routing.fork import MAX_BREADTH, Target
 from sipxha.routing.route import OwnNames, take_own_maddr, take_own_routes
 from sipxha.services.cluster import Admission, Cluster, Refusal
 from sipxha.services.forwarding import Forwarding
@@ -36,6 +36,9 @@ IDENTITY = signed_identity.HEADER.lower()
 
 NOBODY = "anonymous@anonymous.invalid"
 """Whom our servers name to each other when a stranger was let in (RFC 3323)."""
+
+EMERGENCY = "emergency@anonymous.invalid"
+"""The same for whoever it is that calls for help, which needs no permission."""
 
 OPENS_DIALOG = frozenset({"INVITE", "SUBSCRIBE", "REFER"})
 """Methods whose Record-Route becomes a route set."""
@@ -107,6 +110,12 @@ class Proxy:
         """
         raise NotImplementedError
 
+    def targets(self, request: Request, admission: Admission) -> list[Target]:
+        """
+        Say where C{request} is to be tried first: where it says itself.
+        """
+        return [Target(request.request_uri)]
+
     def address(self, request: Request, target: Uri, admission: Admission) -> Uri | Flow:
         """
         Rewrite the copy of a request that goes to C{target}.
@@ -143,7 +152,7 @@ class Proxy:
         if isinstance(admission, Refusal):
             self._refuse(transaction, request, admission)
             return
-        breadth = _breadth(request)
+        breadth = _breadth(request) or int(admission.is_emergency)
         if breadth == 0:
             self._refuse(transaction, request, Refusal(440))
             return
@@ -241,6 +250,8 @@ class Proxy:
             identity = signed_identity.verify(
                 self.cluster.secret, claim, request.call_id, request.from_.tag or "", now
             )
+            if identity == EMERGENCY:
+                return Admission(None, is_emergency=True)
             if identity is not None:
                 return Admission(None if identity == NOBODY else identity)
         credentials = request.rows("proxy-authorization")
@@ -274,7 +285,7 @@ class Proxy:
             IDENTITY,
             signed_identity.sign(
                 self.cluster.secret,
-                admission.identity or NOBODY,
+                EMERGENCY if admission.is_emergency else admission.identity or NOBODY,
                 request.call_id,
                 request.from_.tag or "",
                 self.reactor.seconds(),

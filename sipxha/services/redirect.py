@@ -93,12 +93,23 @@ class Redirect:
         # A temporary one ends with the last contact of its instance.
         return Answer(480 if rows or target.instance else 404)
 
-    def _contacts(self, identity: str | None, uri: Uri, now: float) -> list[str]:
+    def gateways(self, uri: Uri, now: float) -> list[str]:
+        """
+        Say where an emergency call may go: to whatever there is, the fallback
+        rules' contacts last among equals.
+
+        @return: Contact values, the most wanted first.
+        """
+        return self._contacts(self._domain.identity(uri), uri, now, everything=True)
+
+    def _contacts(self, identity: str | None, uri: Uri, now: float, *, everything: bool = False) -> list[str]:
         """
         Contact values, the most wanted first.
 
         @param identity: C{None} where C{uri} is nobody of the domain; the rules
             may know what it is all the same.
+
+        @param everything: Whether the fallback rules count besides others.
         """
         found: list[tuple[float, str]] = []
         users = self._users()
@@ -110,7 +121,7 @@ class Redirect:
                 _add(found, users.aliases(identity), uri)
         permissions = frozenset[str]() if identity is None else users.permissions(identity)
         _add(found, self.mapping.contacts(uri, permissions), uri)
-        if not found:
+        if everything or not found:
             _add(found, self.fallback.contacts(uri, permissions), uri)
         if len(found) > 1:
             found.sort(key=lambda each: -each[0])

@@ -24,6 +24,7 @@ from sipxha.config.rules import (
 from sipxha.config.users import load_users
 from sipxha.config.zone import read_zone
 from sipxha.errors import LocalError
+from sipxha.sip.uri import Uri
 
 LONGEST_SOCKET_NAME = 107
 """Bytes, by the kernel."""
@@ -82,11 +83,46 @@ def warnings(config: Config) -> list[str]:
     """
     What a node starts with all the same, but should not have.
     """
+    found = _helpless(config)
     folder = config.node.data
     mode = folder.stat().st_mode & 0o777 if folder.is_dir() else 0
-    if not mode & 0o077:
+    if mode & 0o077:
+        found.append(
+            f"{folder} is open to others (mode {mode:04o}): they learn who calls whom; use chmod 700"
+        )
+    return found
+
+
+def _helpless(config: Config) -> list[str]:
+    """
+    Emergency numbers that lead nowhere, by rules and users that can be read.
+    """
+    own = config.registrar
+    if own is None or not config.emergency:
         return []
-    return [f"{folder} is open to others (mode {mode:04o}): they learn who calls whom; use chmod 700"]
+    symbols, domain = config.rule_symbols(), config.domain.name
+    try:
+        users = load_users(config.users, domain, config.domain.realm)
+        rules = [
+            load(path, symbols)
+            for path, load in (
+                (own.mapping_rules, load_mapping_rules),
+                (own.fallback_rules, load_fallback_rules),
+            )
+            if path is not None
+        ]
+    except LocalError:
+        # That is a problem of its own.
+        return []
+    return [
+        f"the emergency number {number} leads nowhere: neither mapping nor fallback rules know it in {domain}"
+        for number in config.emergency
+        if not users.aliases(f"{number}@{domain}")
+        and not any(
+            each.contacts(Uri.parse(f"sip:{number}@{domain}"), users.permissions(f"{number}@{domain}"))
+            for each in rules
+        )
+    ]
 
 
 def _data_problems(node: NodeName) -> list[str]:

@@ -4,6 +4,7 @@ Tests for L{sipxha.cli.check}.
 
 from __future__ import annotations
 
+import re
 import socket
 from pathlib import Path
 from tempfile import mkdtemp
@@ -106,6 +107,32 @@ class CheckTests(SynchronousTestCase):
         self.assertEqual(result.exit_code, 0)
         self.assertTrue(result.stderr.startswith(f"warning: {self.home}/data is open to others (mode 0755)"))
         self.assertEqual(len(result.stderr.splitlines()), 1)
+
+    def test_an_emergency_number_that_leads_nowhere_is_a_warning(self) -> None:
+        """
+        The node starts all the same; one that the rules know is nothing to
+        speak of.
+        """
+        self.port.close()
+        rules = self.home / "fallbackrules.xml"
+        pattern = "<hostPattern>example.com</hostPattern><userMatch><userPattern>112</userPattern>"
+        transform = "<transform><url>&lt;sip:112@gw1.net&gt;</url></transform>"
+        rules.write_text(
+            '<mappings xmlns="http://www.sipfoundry.org/sipX/schema/xml/fallback-00-00">'
+            f"<hostMatch>{pattern}{transform}</userMatch></hostMatch></mappings>"
+        )
+        text = self.config.read_text()
+        registrar = '<registrar tcp="{}"><fallback-rules file="fallbackrules.xml"/></registrar>'
+        text = re.sub(
+            r"<registrar.*?(/>|</registrar>)", registrar.format(self.port_number), text, flags=re.DOTALL
+        )
+        self.config.write_text(text.replace("</sipxha>", "<emergency>112 911</emergency></sipxha>"))
+        result = self.check()
+        self.assertEqual(result.exit_code, 0, result.output)
+        self.assertIn("warning: the emergency number 911 leads nowhere", result.stderr)
+        self.assertNotIn("number 112", result.stderr)
+        self.config.write_text(self.config.read_text().replace("112 911", "112 nine"))
+        self.assertIn("numbers of 2 to 15 digits", self.check().stderr)
 
     def test_wrong_rules_are_a_line_with_their_place(self) -> None:
         """

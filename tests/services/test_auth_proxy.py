@@ -11,7 +11,8 @@ from sipxha.routing.permissions import AuthRules, HostMatch, UserMatch, compile_
 from sipxha.routing.route import OwnNames
 from sipxha.routing.route_state import PARAMETER
 from sipxha.services.auth_proxy import AuthProxy, OwnRoutes
-from sipxha.services.proxy import IDENTITY, NOBODY
+from sipxha.services.forwarding import EMERGENCY_ANSWER
+from sipxha.services.proxy import EMERGENCY, IDENTITY, NOBODY
 from sipxha.sip.hop import Flow, Hop
 from sipxha.sip.message import Request
 from tests.services.proxies import DOMAIN, SECRET, Surroundings, a_request, receive
@@ -360,6 +361,24 @@ class AuthProxyTests(SynchronousTestCase):
             for identity, expected in (("201@example.com", status), (NOBODY, stranger)):
                 receive(self.proxy, self.signed(a_request("INVITE", f"sip:{user}@gw1.net"), identity))
                 self.assertEqual(self.endpoint.statuses[-1], expected, user)
+
+    def test_an_emergency_call_needs_no_permission(self) -> None:
+        """
+        But whoever it leads to in our own domain may not lead it further with
+        that; and a gateway that gives no sign of life is left soon.
+        """
+        receive(self.proxy, self.signed(a_request("INVITE", "sip:112@gw1.net"), EMERGENCY))
+        branch = self.endpoint.branches[-1]
+        self.assertEqual(branch.hops, [Hop("udp", "gw1.net", 5060)])
+        self.assertFalse(branch.request.has(IDENTITY))
+        self.around.clock.advance(EMERGENCY_ANSWER)
+        self.assertEqual((branch.is_cancelled, self.endpoint.statuses), (True, [100, 408]))
+        receive(self.proxy, self.signed(a_request("INVITE", f"sip:203@{DOMAIN}"), EMERGENCY))
+        branch = self.endpoint.branches[-1]
+        self.assertIn(NOBODY, branch.request.get(IDENTITY) or "")
+        branch.hear()
+        self.around.clock.advance(EMERGENCY_ANSWER)
+        self.assertFalse(branch.is_cancelled)
 
     def test_a_spiral_keeps_its_identity(self) -> None:
         """

@@ -13,13 +13,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sipxha.auth.failures import Burst
 from sipxha.net.endpoint import IBranchObserver
+from sipxha.routing.emergency import EmergencyNumbers
 from sipxha.routing.loop import branch_suffix, loop_key
 from sipxha.routing.route import OwnNames
 from sipxha.routing.rules import DIRECT, ForwardingRules, Route
 from sipxha.services.cluster import Admission
 from sipxha.services.fork_proxy import ForkProxy
 from sipxha.services.forwarding import FIRST_ANSWER, Forwarding
-from sipxha.services.proxy import IDENTITY
+from sipxha.services.proxy import EMERGENCY, IDENTITY
 from sipxha.sip.grammar import MalformedField
 from sipxha.sip.hop import Flow, Hop
 from sipxha.sip.message import Request
@@ -47,7 +48,7 @@ class ForkProxyTests(SynchronousTestCase):
         self.endpoint = self.around.endpoint
         self.proxy = self.make()
 
-    def make(self, *, accept_strangers: bool = False) -> ForkProxy:
+    def make(self, *, accept_strangers: bool = False, own_authproxy: Uri | None = None) -> ForkProxy:
         """
         @return: a forking proxy on this test's endpoint.
         """
@@ -61,6 +62,8 @@ class ForkProxyTests(SynchronousTestCase):
             rules=RULES,
             authproxy=AUTHPROXY,
             edge=self.around.edge(),
+            emergency=EmergencyNumbers(["112"], DOMAIN, self.around.cluster.is_ours),
+            own_authproxy=own_authproxy,
             accept_strangers=accept_strangers,
             decline_ends_search=True,
         )
@@ -340,6 +343,56 @@ class ForkProxyTests(SynchronousTestCase):
         again.replace_first("via", "SIP/2.0/UDP 10.1.1.7;branch=z9hG4bKother")
         self.proxy.request_received(ServerKey("z9hG4bKother", "10.1.1.7", "INVITE"), again, FLOW)
         self.assertEqual((self.endpoint.statuses, len(self.endpoint.branches)), ([100, 100], 2))
+
+    def test_an_emergency_call_is_asked_nothing_and_tries_every_gateway(self) -> None:
+        """
+        Wrong credentials do not matter, nor a Route to somewhere else; each
+        gateway has its turn, by the authproxy of this node, whatever the
+        others say.
+        """
+        own = Uri.parse("sip:10.1.1.50:5080;transport=tcp;lr")
+        self.proxy = self.make(own_authproxy=own)
+        self.proxy.gateways = lambda uri: [f"<sip:{uri.user}@gw{n}.net>;q=0.{9 - n}" for n in (1, 2, 3)]
+        uri = f"sip:112@sipx1.{DOMAIN};user=phone"
+        with capturedLogs() as events:
+            receive(
+                self.proxy,
+                a_request(
+                    "INVITE",
+                    uri,
+                    route="<sip:elsewhere.net;lr>",
+                    proxy_authorization="Digest x",
+                    max_breadth="0",
+                ),
+                TCP,
+            )
+            for status in (603, 403, 503):
+                self.endpoint.branches[-1].answer(status)
+        sent = [branch.request for branch in self.endpoint.branches]
+        self.assertEqual([request.uri for request in sent], [f"sip:112@gw{n}.net" for n in (1, 2, 3)])
+        for request in sent:
+            self.assertEqual(request.values("route"), [f"<{own}>"])
+            self.assertIn(EMERGENCY, request.get(IDENTITY) or "")
+            # The caller is on a connection, by which he is reached again.
+            self.assertTrue(request.has("record-route"))
+        self.assertEqual((self.endpoint.statuses, self.around.log.types), ([100, 603], "RF"))
+        levels = [event["log_level"].name for event in events]
+        self.assertEqual((levels, self.proxy.emergencies), (["warn", "error"], 1))
+
+    def test_where_a_node_has_no_rules_another_is_asked(self) -> None:
+        """
+        The registrar that the forwarding rules name says where the gateways are.
+        """
+        receive(self.proxy, a_request("INVITE", f"sip:112@{DOMAIN}"))
+        branch = self.endpoint.branches[0]
+        self.assertEqual(branch.hops, [Hop("udp", f"rr.{DOMAIN}", 5060)])
+        branch.answer(302, f"<sip:112@gw1.{DOMAIN}>", "<sip:112@gw2.net>")
+        self.assertEqual(len(self.endpoint.branches), 2)
+        self.endpoint.branches[1].answer(486)
+        for branch, gateway in zip(self.endpoint.branches[1:], (f"gw1.{DOMAIN}", "gw2.net"), strict=True):
+            self.assertEqual(branch.request.uri, f"sip:112@{gateway}")
+            self.assertEqual(branch.request.values("route"), [f"<{AUTHPROXY}>"])
+            self.assertIn(EMERGENCY, branch.request.get(IDENTITY) or "")
 
     def test_LA1_a_loop_is_answered_482(self) -> None:
         """

@@ -208,6 +208,7 @@ class Phone(MultiService):
         super().__init__()
         self._reactor = reactor
         self.user = user
+        self.address = address
         self._password = password
         self.domain = domain
         self.aor = f"sip:{user}@{domain}"

@@ -438,6 +438,22 @@ class PairTestCase(TestCase):
         response = await phone.register(at=node.address if node else None)
         self.assertEqual((response.status, response.reason), (200, "OK"), phone.user)
 
+    def change(self, path: Path, text: str) -> None:
+        """
+        Give a file of a node another content, as long as the test lasts; then
+        the node starts anew.
+        """
+        before = path.read_text()
+        (node,) = (each for each in self.pair.nodes if each.folder in path.parents)
+
+        async def restore() -> None:
+            path.write_text(before)
+            if node.is_running:
+                await node.stop()
+
+        path.write_text(text)
+        self.addCleanup(restore)
+
     def live(self, node: Server, phone: Phone) -> list[Row]:
         """
         The rows of a phone's user that a node holds live.

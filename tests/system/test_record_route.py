@@ -5,7 +5,6 @@ A node dies in the middle of a call, and another one takes over.
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 
 from tests.system.servers import PairTestCase, until
 
@@ -22,26 +21,9 @@ class ByNameTests(PairTestCase):
         await super().setUp()
         for node in self.pair.nodes:
             text = node.config.read_text()
-            self.addCleanup(self.restore, node.config, text)
-            assert "<authproxy " in text
-            node.config.write_text(text.replace("<authproxy ", '<authproxy record-route="name" '))
+            self.change(node.config, text.replace("<authproxy ", '<authproxy record-route="name" '))
             await node.stop()
         await self.pair.mend()
-        self.addCleanup(self.restart)
-
-    def restore(self, path: Path, text: str) -> None:
-        """
-        Write a configuration as it was.
-        """
-        path.write_text(text)
-
-    async def restart(self) -> None:
-        """
-        Let nobody run with what will be restored.
-        """
-        for node in self.pair.nodes:
-            if node.is_running:
-                await node.stop()
 
     async def test_S20_a_call_outlives_its_node(self) -> None:
         """
@@ -51,6 +33,7 @@ class ByNameTests(PairTestCase):
         for hangs_up in ("caller", "callee"):
             caller = await self.registered(self.west)
             callee = await self.registered(self.west)
+            await self.pair.level()
             call = await caller.call(callee.aor, through=self.east.address)
             self.assertIn(f"ap.{self.east.name}", call.routes[0])
             self.east.kill(database=True)
