@@ -132,6 +132,7 @@ class Endpoint(Service):
         self._performers: dict[type, Callable[[Any], None]] = {
             vocabulary.SendRequest: self._send_request,
             vocabulary.SendResponse: self._send_response,
+            vocabulary.RepeatResponse: self._repeat_response,
             vocabulary.RequestArrived: self._request_arrived,
             vocabulary.AckArrived: self._ack_arrived,
             vocabulary.ResponseArrived: self._response_arrived,
@@ -409,6 +410,10 @@ class Endpoint(Service):
 
     def _send_response(self, effect: vocabulary.SendResponse) -> None:
         self._transports.respond(effect.response, effect.flow, effect.key)
+
+    def _repeat_response(self, effect: vocabulary.RepeatResponse) -> None:
+        if not self._transports.repeat(effect.answer, effect.flow, effect.key):
+            self._transports.respond(effect.response, effect.flow, effect.key)
 
     def _request_arrived(self, effect: vocabulary.RequestArrived) -> None:
         if effect.request.method == "CANCEL":

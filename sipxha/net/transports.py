@@ -190,8 +190,7 @@ class Transports:
             # The usual case is not worth parsing.
             if ";rport=" not in top or "maddr" in top:
                 address, port = _reply_address(response, flow)
-            if self._datagrams is None or not self._datagrams.send(data, address, port):
-                self.connections.fail_later(key)
+            self._send_datagram(data, address, port, key)
             return
         is_registered = key is not None and key.method == "REGISTER" and 200 <= response.status < 300
         has_timer = is_registered and response.has("flow-timer")
@@ -200,6 +199,25 @@ class Transports:
         via = response.via
         port = via.port or DEFAULT_PORTS[flow.transport]
         self.send(data, Hop(flow.transport, flow.address, port, via.host.strip("[]").lower()), key)
+
+    def repeat(self, data: bytes, flow: Flow, key: ServerKey) -> bool:
+        """
+        Send a response again, if its bytes tell where it goes.
+
+        @return: Whether they do; if not, it has to be read, and L{respond}.
+        """
+        start = data.find(b"\r\n") + 2
+        end = data.find(b"\r\n", start)
+        top = data[start:end]
+        is_usual = top.startswith(b"Via:") and b";rport=" in top and b"maddr" not in top
+        if flow.transport != "udp" or not is_usual or data[end + 2 : end + 3] in b" \t":
+            return False
+        self._send_datagram(data, flow.address, flow.port, key)
+        return True
+
+    def _send_datagram(self, data: bytes, address: str, port: int, key: ClientKey | ServerKey | None) -> None:
+        if self._datagrams is None or not self._datagrams.send(data, address, port):
+            self.connections.fail_later(key)
 
     def withdraw(self, hop: Hop | Flow, key: ClientKey) -> bool:
         """

@@ -13,9 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sipxha.sip.hop import Flow, Hop
-from sipxha.sip.limits import UNLIMITED
 from sipxha.sip.message import Request, Response
-from sipxha.sip.parser import parse_message
 from sipxha.sip.response import response_to
 from sipxha.transaction import tables
 from sipxha.transaction.alarms import Alarm, Alarms
@@ -37,6 +35,7 @@ from sipxha.transaction.vocabulary import (
     Effect,
     Finished,
     Input,
+    RepeatResponse,
     RequestArrived,
     ResponseArrived,
     SendRequest,
@@ -382,9 +381,7 @@ class TransactionLayer:
             transaction.answer = response.encode()
             effects.append(SendResponse(transaction.key, response, transaction.flow))
         elif transaction.answer is not None:
-            repeated = parse_message(transaction.answer, UNLIMITED)
-            assert isinstance(repeated, Response)
-            effects.append(SendResponse(transaction.key, repeated, transaction.flow))
+            effects.append(RepeatResponse(transaction.key, transaction.answer, transaction.flow))
 
     def _send_once(
         self, server: _Server, timer: Timer, now: float, effects: list[Effect], response: Response

@@ -12,7 +12,9 @@ from enum import IntEnum, unique
 from typing import NamedTuple
 
 from sipxha.sip.hop import Flow, Hop
+from sipxha.sip.limits import UNLIMITED
 from sipxha.sip.message import Request, Response
+from sipxha.sip.parser import parse_message
 
 T1 = 0.5
 """The estimate of a round trip, in seconds (RFC 3261 section 17.1.1.1)."""
@@ -208,6 +210,28 @@ class SendResponse(NamedTuple):
     """Where the request came from."""
 
 
+class RepeatResponse(NamedTuple):
+    """
+    Put a response on the wire that has been there before.
+
+    As bytes: to read it would cost most when there is least time for it.
+    """
+
+    key: ServerKey
+    answer: bytes
+    flow: Flow
+    """Where the request came from."""
+
+    @property
+    def response(self) -> Response:
+        """
+        What that is, read.
+        """
+        response = parse_message(self.answer, UNLIMITED)
+        assert isinstance(response, Response)
+        return response
+
+
 class RequestArrived(NamedTuple):
     """
     A new request, and a transaction in which to answer it.
@@ -280,6 +304,7 @@ class Finished(NamedTuple):
 Effect = (
     SendRequest
     | SendResponse
+    | RepeatResponse
     | RequestArrived
     | AckArrived
     | ResponseArrived

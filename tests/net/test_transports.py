@@ -147,8 +147,13 @@ class ResponseTests(TransportsCase):
     """
 
     def written_to(self, via: str) -> tuple[str, int]:
-        self.transports.respond(answer(via), UDP_FLOW, SERVER)
-        ((_, address),) = self.reactor.udp.take()
+        response = answer(via)
+        self.transports.respond(response, UDP_FLOW, SERVER)
+        # A repetition goes the same way, or has to be read.
+        is_repeated = self.transports.repeat(response.encode(), UDP_FLOW, SERVER)
+        (_, address), *others = written = self.reactor.udp.take()
+        self.assertEqual(len(written), 2 if is_repeated else 1)
+        self.assertTrue(all(other == address for _, other in others))
         return address
 
     def test_N01_with_rport_it_goes_back_where_it_came_from(self) -> None:
@@ -157,6 +162,24 @@ class ResponseTests(TransportsCase):
         """
         via = "SIP/2.0/UDP 10.0.0.9:5062;branch=z9hG4bK-1;rport=40000;received=10.0.0.9"
         self.assertEqual(self.written_to(via), ("10.0.0.9", 40000))
+
+    def test_N01_a_usual_answer_is_repeated_unread(self) -> None:
+        """
+        One whose top Via does not simply say where it goes is not, nor one
+        over a connection.
+        """
+        usual = "SIP/2.0/UDP 10.0.0.9:5062;branch=z9hG4bK-1;rport=40000;received=10.0.0.9"
+        for via, flow, is_repeated in (
+            (usual, UDP_FLOW, True),
+            (usual, UDP_FLOW._replace(transport="tcp"), False),
+            (f"{usual};maddr=10.0.0.7", UDP_FLOW, False),
+            (f"{usual}\r\n ;maddr=10.0.0.7", UDP_FLOW, False),
+            ("SIP/2.0/UDP 10.0.0.9:5062;branch=z9hG4bK-1", UDP_FLOW, False),
+        ):
+            data = f"SIP/2.0 200 OK\r\nVia: {via}\r\nCSeq: 1 OPTIONS\r\n\r\n".encode()
+            self.assertEqual(self.transports.repeat(data, flow, SERVER), is_repeated)
+            self.assertEqual(self.reactor.udp.written, [(data, ("10.0.0.9", 40000))] if is_repeated else [])
+            self.reactor.udp.take()
 
     def test_M16_N02_without_rport_it_goes_to_the_port_of_sent_by(self) -> None:
         """

@@ -27,6 +27,7 @@ from sipxha.transaction.vocabulary import (
     ClientTimedOut,
     Effect,
     Finished,
+    RepeatResponse,
     RequestArrived,
     ResponseArrived,
     SendRequest,
@@ -49,7 +50,7 @@ def sent(effects: Iterable[Effect]) -> list[Any]:
     return [
         effect.request.method if isinstance(effect, SendRequest) else effect.response.status
         for effect in effects
-        if isinstance(effect, SendRequest | SendResponse)
+        if isinstance(effect, SendRequest | SendResponse | RepeatResponse)
     ]
 
 
@@ -556,7 +557,8 @@ class MemoryTests(SynchronousTestCase):
         response.body = bytes(70000)
         layer.respond(arrived.key, response, 1000.0)
         (repeated,) = layer.request_received(request.copy(), UDP_FLOW, 1001.0)
-        assert isinstance(repeated, SendResponse)
+        assert isinstance(repeated, RepeatResponse)
+        self.assertEqual(repeated.answer, response.encode())
         self.assertEqual(repeated.response.encode(), response.encode())
 
     def test_an_answer_that_cannot_be_printed_answers_nothing(self) -> None:
@@ -651,7 +653,7 @@ class LossyLink:
         for effect in effects:
             if isinstance(effect, SendRequest):
                 self.transmit(self.arrive_at_server, effect.request)
-            elif isinstance(effect, SendResponse):
+            elif isinstance(effect, SendResponse | RepeatResponse):
                 self.transmit(self.arrive_at_client, effect.response)
             elif isinstance(effect, RequestArrived):
                 self.answer(effect)
