@@ -253,9 +253,12 @@ class ReplicationTests(TestCase):
             await two.register(2 * place + 1)
             wanted = 3 * place + 2
             await self.until(lambda wanted=wanted: one.users() == two.users() == wanted)
+            spoken = (names[max(mine, yours)], "Reachable")
             for server in self.servers:
-                self.assertEqual(server.peer()["dialect"], names[max(mine, yours)])
-                self.assertEqual(server.peer()["state"], "Reachable")
+                # The rows may have come before this side asked for anything.
+                await self.until(
+                    lambda peer=server.peer, spoken=spoken: (peer()["dialect"], peer()["state"]) == spoken
+                )
             await two.stop()
             await one.register(100 + place)
             await one.stop()
