@@ -159,6 +159,28 @@ class LogTests(SynchronousTestCase):
         return found
 
 
+class MetricTests(SynchronousTestCase):
+    """
+    Tests for the metrics in docs/operations.md.
+    """
+
+    def test_every_metric_is_explained(self) -> None:
+        """
+        By its whole name; and no other one is.
+        """
+        section = page("operations.md").partition("## Metrics")[2].partition("\n## ")[0]
+        explained = re.findall(r"^\| `(sipxha_\w+)", section, re.MULTILINE)
+        tree = ast.parse((ROOT / "sipxha" / "services" / "metrics.py").read_text())
+        told = []
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("_gauge", "_counter"):
+                name = node.args[0]
+                assert isinstance(name, ast.Constant) and isinstance(name.value, str)
+                suffix = "_total" if ast.unparse(node.func) == "_counter" else ""
+                told.append(f"sipxha_{name.value}{suffix}")
+        self.assertEqual(sorted(explained), sorted(told))
+
+
 class CommandTests(SynchronousTestCase):
     """
     Tests for the verbs of the command in docs/operations.md.

@@ -98,6 +98,9 @@ class _Buckets:
 class Failures:
     """
     The wrong passwords that a node has seen of late, at all of its services.
+
+    @ivar counts: How many credentials were C{proved}, C{wrong}, or C{held},
+        which is not looked at, since the start.
     """
 
     def __init__(self, limits: FailureLimits = FailureLimits(), remembered: int = REMEMBERED) -> None:
@@ -109,6 +112,7 @@ class Failures:
         # When each of those who guess was last seen doing so.
         self._guessing: OrderedDict[str, float] = OrderedDict()
         self._bursts: list[Burst] = []
+        self.counts = {"proved": 0, "wrong": 0, "held": 0}
 
     def is_held(self, source: str, username: str, now: float) -> bool:
         """
@@ -120,6 +124,7 @@ class Failures:
             pair in self._proved or not self._sources.is_full((source, ""), now)
         ):
             return False
+        self.counts["held"] += 1
         last = self._guessing.get(source)
         if last is None or not 0 <= now - last <= self._limits.failure_time:
             self._bursts.append(Burst(source, username))
@@ -134,6 +139,7 @@ class Failures:
         """
         Somebody there gave a wrong password, for a user who may not even exist.
         """
+        self.counts["wrong"] += 1
         self._pairs.add((source, username), now)
         self._sources.add((source, ""), now)
 
@@ -141,6 +147,7 @@ class Failures:
         """
         A user is there who knows his password.
         """
+        self.counts["proved"] += 1
         pair = (source, username)
         self._proved[pair] = None
         self._proved.move_to_end(pair)

@@ -139,6 +139,13 @@ class Connections:
         self._count = 0
         self._closed: Deferred[None] | None = None
 
+    @property
+    def open(self) -> int:
+        """
+        How many there are.
+        """
+        return len(self._streams)
+
     def accepting(self, transport: str) -> IProtocolFactory:
         """
         What a port for C{"tcp"} or C{"tls"} asks for streams.

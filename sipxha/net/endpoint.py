@@ -10,6 +10,7 @@ decision about a request beyond whether it can be understood.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -42,6 +43,13 @@ __all__ = ["Branch", "Endpoint", "IBranchObserver", "ITransactionUser"]
 
 LARGE = 1300
 """More bytes than this do not go over UDP if it can be helped (RFC 3261 section 18.1.1)."""
+
+METHODS = (
+    *("REGISTER", "INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "SUBSCRIBE", "NOTIFY"),
+    *("REFER", "MESSAGE", "INFO", "UPDATE", "PRACK", "PUBLISH"),
+)
+OTHER = "other"
+"""What all methods that strangers invent are counted as."""
 
 
 class ITransactionUser(Interface):
@@ -96,6 +104,9 @@ class Endpoint(Service):
     The SIP address of one service.
 
     @ivar advertised: The address that other elements use for us.
+    @ivar requests: How many came in, by method, repetitions and stateless ones included.
+    @ivar answers: How many were sent, by status.
+    @ivar malformed: How many messages came in that are none, or against the rules.
     """
 
     _log = Logger()
@@ -129,6 +140,9 @@ class Endpoint(Service):
         self._transports = Transports(reactor, listen, ports, self, tls, limits, is_neighbour)
         self._attempts: dict[ClientKey, _Attempt] = {}
         self._held: dict[ServerKey, Flow] = {}
+        self.requests = dict.fromkeys((*METHODS, OTHER), 0)
+        self.answers: Counter[int] = Counter()
+        self.malformed = 0
         self._performers: dict[type, Callable[[Any], None]] = {
             vocabulary.SendRequest: self._send_request,
             vocabulary.SendResponse: self._send_response,
@@ -202,6 +216,13 @@ class Endpoint(Service):
         """
         return self._layer.live
 
+    @property
+    def open_connections(self) -> int:
+        """
+        How many connections over TCP and TLS there are.
+        """
+        return self._transports.connections.open
+
     # For the transaction user
 
     def respond(self, transaction: ServerKey, response: Response) -> None:
@@ -259,6 +280,7 @@ class Endpoint(Service):
         """
         Answer a request that has no transaction.
         """
+        self.answers[response.status] += 1
         self._transports.respond(response, flow, None)
 
     def own_response(self, request: Request, status: int, reason: str | None = None) -> Response:
@@ -319,6 +341,8 @@ class Endpoint(Service):
         Something well-formed came in.
         """
         if isinstance(message, Request):
+            method = message.method
+            self.requests[method if method in self.requests else OTHER] += 1
             try:
                 check(message)
             except MalformedMessage as error:
@@ -348,6 +372,7 @@ class Endpoint(Service):
         """
         Something came in that is not SIP, or hardly.
         """
+        self.malformed += 1
         request = error.request
         if request is not None:
             try:
@@ -409,6 +434,7 @@ class Endpoint(Service):
             self._transports.send(effect.request.encode(), effect.hop, effect.key)
 
     def _send_response(self, effect: vocabulary.SendResponse) -> None:
+        self.answers[effect.response.status] += 1
         self._transports.respond(effect.response, effect.flow, effect.key)
 
     def _repeat_response(self, effect: vocabulary.RepeatResponse) -> None:

@@ -147,6 +147,21 @@ class Rows:
         """
         return sorted(name for name, updates in self._updates.items() if updates)
 
+    def live(self, now: float) -> dict[str, int]:
+        """
+        How many bindings of each node have not ended, to the second.  Those
+        that nodes took at the same time for the same phone, unaware of each
+        other, count each.
+        """
+        return {primary: self._updates[primary].live(now) for primary in self.primaries()}
+
+    def count_after(self, primary: str, number: int) -> int:
+        """
+        How many updates of a node are newer than C{number}.
+        """
+        updates = self._updates.get(primary)
+        return 0 if updates is None else updates.count_after(number)
+
     def largest_number(self, primary: str) -> int:
         """
         The greatest update number among a node's rows; 0 when there are none.

@@ -39,12 +39,14 @@ class Updates:
     All rows of a primary, by number.
     """
 
-    __slots__ = ("_chunks", "_firsts")
+    __slots__ = ("_chunks", "_ends", "_firsts")
 
     def __init__(self) -> None:
         self._chunks: list[_Chunk] = []
         # For each chunk a number above all in the last one, and not above its own.
         self._firsts: list[int] = []
+        # How many rows end in each second.
+        self._ends: dict[int, int] = {}
 
     def __bool__(self) -> bool:
         """
@@ -75,10 +77,34 @@ class Updates:
                 if rows is not None:
                     yield (rows,) if isinstance(rows, Binding) else rows
 
+    def count_after(self, number: int) -> int:
+        """
+        How many updates there are above C{number}, without a look at each.
+        """
+        place = max(bisect_right(self._firsts, number) - 1, 0)
+        count = 0
+        for index in range(place, len(self._chunks)):
+            chunk = self._chunks[index]
+            count += len(chunk.rows) - chunk.gone
+            if index == place:
+                passed = chunk.rows[: bisect_right(chunk.numbers, number)]
+                count -= len(passed) - passed.count(None)
+        return count
+
+    def live(self, now: float) -> int:
+        """
+        How many rows end in this second or later.  What this costs depends on
+        how long they may live, and not on how many there are.
+        """
+        second = int(now)
+        return sum(count for end, count in self._ends.items() if end >= second)
+
     def add(self, row: Binding) -> None:
         """
         Take in a row.
         """
+        end = int(row.deadline)
+        self._ends[end] = self._ends.get(end, 0) + 1
         number = row.update_number
         chunk = self._chunks[-1] if self._chunks else None
         if chunk is None or (number > chunk.numbers[-1] and len(chunk.numbers) >= _CHUNK):
@@ -121,6 +147,12 @@ class Updates:
         """
         Let go of a row that is there.
         """
+        end = int(row.deadline)
+        left = self._ends[end] - 1
+        if left:
+            self._ends[end] = left
+        else:
+            del self._ends[end]
         number = row.update_number
         place = bisect_right(self._firsts, number) - 1
         chunk = self._chunks[place]

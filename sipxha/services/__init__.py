@@ -21,6 +21,8 @@ One Twisted service for each of a node's jobs.
     neighbours    the addresses of our own nodes
     user_files    the users, as their files say at the moment
     overview      how the node is
+    metrics       the same for Prometheus, and
+    loop_lag      how late the reactor is
     log_line      how an event of the log reads
     console       what a running node answers over HTTP
     administration  what its operator may change while it runs

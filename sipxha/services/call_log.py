@@ -47,6 +47,8 @@ class CallLog(Service):
     The journal of a node's observers, and the writer behind it.
 
     @ivar lost: How many events the journal could not keep.
+    @ivar is_writing: Whether the database took what it was last given.
+    @ivar written: How many records of the journal the database took, since the start.
     """
 
     _log = Logger()
@@ -70,6 +72,8 @@ class CallLog(Service):
         self._complained = float("-inf")
         self._unreported = 0
         self.lost = 0
+        self.written = 0
+        self.is_writing = False
 
     def observer_started(self, observer: str, msg: str = "") -> None:
         """
@@ -105,6 +109,20 @@ class CallLog(Service):
         Say what an operator should look at; C{None} when all is well.
         """
         return f"{self.lost} call events were lost" if self.lost else self._trouble
+
+    @property
+    def refused(self) -> int:
+        """
+        How many events the database would not have.
+        """
+        return self._rows.refused
+
+    @property
+    def journal_bytes(self) -> int:
+        """
+        How much the journal holds.
+        """
+        return self._journal.size
 
     def status(self) -> dict[str, object]:
         """
@@ -168,6 +186,7 @@ class CallLog(Service):
                 records, after = self._journal.read_from(position, BATCH)
                 if records:
                     await self._rows.write(records, after)
+                    self.written += len(records)
                     position = after
                     self._journal.forget(position)
                 elif not self.running:
@@ -193,6 +212,7 @@ class CallLog(Service):
         self._idle = None
 
     def _failing(self, error: Exception) -> None:
+        self.is_writing = False
         if self._trouble is None:
             self._log.warn(
                 "call events are kept in the journal: {dsn}: {reason}", dsn=str(self._pool), reason=error
@@ -200,6 +220,7 @@ class CallLog(Service):
         self._trouble = f"call events wait for {self._pool}: {error}"
 
     def _recovered(self) -> None:
+        self.is_writing = True
         if self._trouble is not None:
             self._log.info("call events are written to {dsn} again", dsn=str(self._pool))
         self._trouble = None

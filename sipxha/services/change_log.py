@@ -24,6 +24,7 @@ class ChangeLog:
     Refreshes are most of it, and no news: they are written at level debug.
 
     @ivar changes: How many bindings changed, by cause.
+    @ivar confirmed: How many REGISTERs were answered 200, queries included.
     @ivar refusals: How many REGISTERs were refused, by status; a challenge is one, too.
     """
 
@@ -37,6 +38,7 @@ class ChangeLog:
         self._is_verbose = level == "debug"
         self._is_silent = level not in ("debug", "info")
         self.changes: Counter[str] = Counter(dict.fromkeys(CAUSES, 0))
+        self.confirmed = 0
         self.refusals: Counter[int] = Counter()
 
     def registered(self, rows: Sequence[Binding], before: Sequence[Binding | None], now: float) -> None:

@@ -6,6 +6,7 @@ node, as JSON over HTTP.
     GET /registrations[?user=USER]  the current bindings, of all users or of one
     GET /users                      what the node holds of its users, after a look at their files
     GET /peers                      the registrars that we replicate with
+    GET /metrics                    the same as numbers, in the text format of Prometheus
     GET /healthz                    200 as long as the reactor turns
     GET /readyz                     200 when the node serves, 503 before
 
@@ -17,22 +18,29 @@ and on the console's address, which is a loopback address.  What may be changed
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
-from twisted.internet.interfaces import IListeningPort, IReactorTCP, IReactorUNIX
+from twisted.internet.interfaces import IListeningPort, IPullProducer, IReactorTCP, IReactorUNIX
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http, server
 from twisted.web.resource import Resource
+from zope.interface import implementer
 
 from sipxha.config import model
 from sipxha.errors import RemoteError, SipxhaError
 
 Row = Mapping[str, Any]
+
+METRICS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+
+PIECE = 100
+"""Rows that are written at a time."""
 
 Action = Callable[[Any], "Deferred[Any]"]
 """
@@ -69,7 +77,7 @@ class View(Protocol):
         The node as a whole.
         """
 
-    def registrations(self, user: str | None) -> Sequence[Row]:
+    def registrations(self, user: str | None) -> Iterable[Row]:
         """
         Current bindings: the columns of the registry, times as ISO 8601.
 
@@ -87,6 +95,47 @@ class View(Protocol):
         """
 
 
+@implementer(IPullProducer)
+class _Listing:
+    """
+    Writes one JSON array, as fast as it is read, and lets the node work
+    between two pieces.
+    """
+
+    def __init__(self, request: server.Request, rows: Iterable[Row]) -> None:
+        self._request = request
+        self._rows: Iterator[Row] = iter(rows)
+        self._before = "["
+
+    def start(self) -> None:
+        """
+        Begin to write.
+        """
+        self._request.registerProducer(self, False)
+
+    def resumeProducing(self) -> None:
+        """
+        Write the next piece, or the end.
+        """
+        piece = list(islice(self._rows, PIECE))
+        text = "".join(
+            ("," if number else self._before) + json.dumps(row) for number, row in enumerate(piece)
+        )
+        if piece:
+            self._before = ","
+            self._request.write(text.encode())
+            return
+        self._request.write(b"]\n" if self._before == "," else b"[]\n")
+        self._request.unregisterProducer()
+        self._request.finish()
+
+    def stopProducing(self) -> None:
+        """
+        Nobody reads any more.
+        """
+        self._rows = iter(())
+
+
 class Api(Resource):
     """
     The answers, by path.
@@ -96,16 +145,22 @@ class Api(Resource):
 
     _log = Logger()
 
-    def __init__(self, view: View, actions: Mapping[bytes, Action] | None = None) -> None:
+    def __init__(
+        self,
+        view: View,
+        actions: Mapping[bytes, Action] | None = None,
+        metrics: Callable[[], bytes] | None = None,
+    ) -> None:
         """
         @param actions: What can be posted, by path.
+        @param metrics: Tells what is measured, in the text format of Prometheus.
         """
         super().__init__()
+        self._metrics = metrics
         self._view = view
         self._actions = {} if actions is None else actions
         self._answers: dict[bytes, Callable[[server.Request], tuple[int, object]]] = {
             b"/status": lambda request: (http.OK, view.status()),
-            b"/registrations": self._registrations,
             b"/users": lambda request: (http.OK, view.user_set()),
             b"/peers": lambda request: (http.OK, view.peers()),
             b"/healthz": lambda request: (http.OK, {"healthy": True}),
@@ -120,6 +175,12 @@ class Api(Resource):
         if request.method == b"POST" and action is not None:
             self._act(request, action)
             return server.NOT_DONE_YET
+        if request.method in (b"GET", b"HEAD"):
+            if request.path == b"/metrics" and self._metrics is not None:
+                request.setHeader(b"content-type", METRICS_TYPE)
+                return self._metrics()
+            if request.path == b"/registrations":
+                return self._registrations(request)
         status, value = self._answer(request)
         return self._encode(request, status, value)
 
@@ -162,14 +223,22 @@ class Api(Resource):
         maybeDeferred(action, posted).addCallbacks(done, failed).addCallback(answer)
 
     def _encode(self, request: server.Request, status: int, value: object) -> bytes:
+        self._set_head(request, status)
+        return json.dumps(value).encode() + b"\n"
+
+    def _set_head(self, request: server.Request, status: int) -> None:
         request.setResponseCode(status)
         request.setHeader(b"content-type", b"application/json")
         request.setHeader(b"cache-control", b"no-store")
-        return json.dumps(value).encode() + b"\n"
 
-    def _registrations(self, request: server.Request) -> tuple[int, object]:
+    def _registrations(self, request: server.Request) -> bytes | int:
         users: list[bytes] = (request.args or {}).get(b"user", [])
-        return http.OK, self._view.registrations(users[0].decode(errors="replace") if users else None)
+        self._set_head(request, http.OK)
+        if request.method == b"HEAD":
+            return b""
+        rows = self._view.registrations(users[0].decode(errors="replace") if users else None)
+        _Listing(request, rows).start()
+        return server.NOT_DONE_YET
 
     def _readyz(self, request: server.Request) -> tuple[int, object]:
         ready = self._view.is_ready
@@ -204,10 +273,13 @@ class Console(Service):
         socket: Path,
         address: model.Console | None,
         actions: Mapping[bytes, Action] | None = None,
+        metrics: Callable[[], bytes] | None = None,
     ) -> None:
         """
         @param actions: What can be posted to the control socket, by path.
+        @param metrics: Tells what is measured, in the text format of Prometheus.
         """
+        self._metrics = metrics
         self._reactor = reactor
         self._actions = actions
         self._view = view
@@ -223,8 +295,8 @@ class Console(Service):
         """
         super().startService()
         # Twisted's annotations do not see that a Site is a factory.
-        site: Any = _Site(Api(self._view))
-        control: Any = _Site(Api(self._view, self._actions))
+        site: Any = _Site(Api(self._view, metrics=self._metrics))
+        control: Any = _Site(Api(self._view, self._actions, self._metrics))
         # A killed node leaves its socket behind, and only one node can have
         # this folder.
         self._socket.unlink(missing_ok=True)

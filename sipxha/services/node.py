@@ -30,7 +30,7 @@ from sipxha.auth.failures import Failures
 from sipxha.auth.nonce import Nonces
 from sipxha.auth.users import Users
 from sipxha.config import model
-from sipxha.config.certificates import CertificateUnusable
+from sipxha.config.certificates import CertificateUnusable, read_certificate
 from sipxha.config.pem_files import pem_problems, public_pem_problems
 from sipxha.errors import LocalError, SipxhaError
 from sipxha.net.dns import TRANSPORTS, Locator, resolver_for
@@ -49,6 +49,8 @@ from sipxha.services.change_log import ChangeLog
 from sipxha.services.cluster import Cluster
 from sipxha.services.console import Action, Console
 from sipxha.services.edge import Edge
+from sipxha.services.loop_lag import INTERVAL
+from sipxha.services.metrics import Metrics
 from sipxha.services.neighbours import Neighbours
 from sipxha.services.overview import Overview
 from sipxha.services.proxies import (
@@ -188,14 +190,18 @@ class Node(Service):
         self._authenticator = Authenticator(
             config.domain.realm, digest, users.users, nonces, mint, Failures(config.limits.failure)
         )
+        self.overview.failures = self._authenticator.failures
         if config.tls is not None:
             self._readers["certificates"] = self._read_certificates
+            self._note_certificates()
         locator = self._locator()
         if config.registrar is not None:
             self._open_registry(config.registrar)
         self._run(users)
         socket = config.node.control_socket
-        self._run(Console(self._reactor, self.overview, socket, config.console, self._actions))
+        metrics = Metrics(self.overview)
+        self._run(Console(self._reactor, self.overview, socket, config.console, self._actions, metrics.page))
+        self._run(self._every(INTERVAL, self.overview.tick))
         if config.call_events is not None:
             self._open_call_events(config.call_events)
         node = config.node
@@ -317,6 +323,16 @@ class Node(Service):
             raise CertificateUnusable("; ".join(problems))
         for read in self._tls:
             read()
+        self._note_certificates()
+
+    def _note_certificates(self) -> None:
+        """
+        Remember when those that are shown end.
+        """
+        config = self._config
+        shown = [config.tls, config.proxy.tls if config.proxy is not None else None]
+        paths = [path for tls in shown if tls is not None for path in (tls.certificate, tls.authority)]
+        self.overview.certificates = {str(path): read_certificate(path).not_valid_after_utc for path in paths}
 
     def _open_registry(self, config: model.Registrar) -> None:
         """

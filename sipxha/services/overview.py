@@ -7,11 +7,14 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
+from sipxha.auth.failures import Failures
 from sipxha.config.model import Config
 from sipxha.net.endpoint import Endpoint
 from sipxha.registry.binding import Binding
@@ -19,6 +22,7 @@ from sipxha.registry.table import Registry
 from sipxha.services.call_log import CallLog
 from sipxha.services.change_log import ChangeLog
 from sipxha.services.fork_proxy import ForkProxy
+from sipxha.services.loop_lag import LoopLag
 from sipxha.services.replication import Replication
 from sipxha.services.user_files import UserFiles
 from sipxha.store.registrations import RegistrationStore
@@ -47,6 +51,18 @@ class Overview:
     endpoints: Sequence[Endpoint] = ()
     change_log: ChangeLog | None = None
     fork_proxy: ForkProxy | None = None
+    failures: Failures | None = None
+    loop_lag: LoopLag = field(default_factory=partial(LoopLag, time.monotonic))
+    certificates: Mapping[str, datetime] = field(default_factory=dict)
+    """When those that are shown end, by their files."""
+
+    def tick(self) -> None:
+        """
+        Once a second: note what can only be seen as time goes by.
+        """
+        self.loop_lag.tick()
+        if self.replication is not None:
+            self.replication.mark()
 
     @property
     def is_degraded(self) -> bool:
@@ -69,7 +85,7 @@ class Overview:
             "trouble": "; ".join(troubles) or None,
             "started": _time(self.started),
             "users": 0 if self.users is None else len(self.users.users),
-            "registrations": 0 if registry is None else sum(1 for _ in registry.all_current(self.now())),
+            "registrations": 0 if registry is None else sum(registry.live(self.now()).values()),
             "changes": {} if self.change_log is None else dict(self.change_log.changes),
             "refusals": {} if self.change_log is None else dict(sorted(self.change_log.refusals.items())),
             "emergency_calls": 0 if self.fork_proxy is None else self.fork_proxy.emergencies,
@@ -80,20 +96,21 @@ class Overview:
             "transactions": {endpoint.name: endpoint.transactions for endpoint in self.endpoints},
         }
 
-    def registrations(self, user: str | None) -> Sequence[dict[str, Any]]:
+    def registrations(self, user: str | None) -> Iterable[dict[str, Any]]:
         """
-        The current bindings of everybody or of one user.
+        The current bindings of everybody or of one user, as they are when it
+        is their turn: there may be very many.
         """
         if self.registry is None:
-            return []
+            return
+        rows: Iterable[Binding]
         if user is None:
-            rows = list(self.registry.all_current(self.now()))
+            rows = self.registry.all_current(self.now())
         else:
             identity = user if "@" in user else f"{user}@{self.config.domain.name}"
             rows = self.registry.current(identity, self.now())
-        return [
-            {**{name: getattr(row, name) for name in _COLUMNS}, "expires": _time(row.expires)} for row in rows
-        ]
+        for row in rows:
+            yield {**{name: getattr(row, name) for name in _COLUMNS}, "expires": _time(row.expires)}
 
     def user_set(self) -> dict[str, Any]:
         """

@@ -288,6 +288,7 @@ class RegistrarUser:
         """
         Step 8: all that is current now.
         """
+        self._change_log.confirmed += 1
         gruus = self._terms.gruus if supports(request, GRUU) else None
         fields: list[Field] = [("Contact", _listed(row, now, gruus)) for row in bindings]
         if request.has("path"):

@@ -44,6 +44,8 @@ class Replication(Service):
     """
     The registrar's ties to its peers.
 
+    @ivar resets: How often numbering was agreed on anew, by peer.
+    @ivar differences: How often a peer was found to hold other rows than we, by peer.
     @ivar ready: Fires when SIP may be served: C{True} when it must be without
         some peer's rows.
     """
@@ -92,6 +94,10 @@ class Replication(Service):
         self._purging.clock = reactor
         self._acknowledgement = Acknowledgement(reactor)
         self._listening: IListeningPort | None = None
+        self.resets = dict.fromkeys(self._engine.links, 0)
+        self.differences = dict.fromkeys(self._engine.links, 0)
+        # What was our last update when, until the peer has it.
+        self._marks: dict[str, tuple[int, float]] = {}
         self._exchanges: dict[int, Exchange] = {}
         self._last_exchange = 0
 
@@ -168,6 +174,26 @@ class Replication(Service):
         """
         return {link.name: link.state for link in self._engine.links.values()}
 
+    def mark(self) -> None:
+        """
+        Note how far each peer is; once a second is enough.
+        """
+        now = self._driver.now()
+        for link in self._engine.links.values():
+            if link.sent >= self._marks.get(link.name, (0, 0.0))[0]:
+                self._marks[link.name] = (self._registry.largest_number(self._engine.name), now)
+
+    def lag(self, peer: str) -> tuple[int, float]:
+        """
+        What a peer lacks of us.
+
+        @return: How many updates, and for how many seconds it has lacked one of them.
+        """
+        sent = self._engine.links[peer].sent
+        updates = self._registry.count_after(self._engine.name, sent)
+        number, when = self._marks.get(peer, (0, 0.0))
+        return updates, max(self._driver.now() - when, 0.0) if updates and sent < number else 0.0
+
     def peers(self) -> list[dict[str, Any]]:
         """
         A row for each peer, as C{sipxha peers} shows it.
@@ -179,7 +205,7 @@ class Replication(Service):
                 "state": link.state.value,
                 "sent": link.sent,
                 "received": link.received,
-                "behind": len({row.update_number for row in self._registry.rows_after(name, link.sent)}),
+                "behind": self._registry.count_after(name, link.sent),
                 "dialect": link.spoken.name,
                 "last_error": None if link.state is State.REACHABLE else link.last_fault or None,
                 "next_try": None if link.next_try is None else _iso(link.next_try),
@@ -261,6 +287,7 @@ class Replication(Service):
                     reason=effect.reason[:500],
                 )
         elif isinstance(effect, fx.Synchronized):
+            self.resets[effect.peer] += 1
             how = "received from" if effect.by_peer else "success to"
             self._log.info(
                 "registrarSync.reset {how} '{peer}'; update numbering synchronized to {number}",
@@ -283,6 +310,7 @@ class Replication(Service):
                 "peer '{peer}' is called in the dialect {dialect}", peer=effect.peer, dialect=effect.dialect
             )
         elif isinstance(effect, fx.Diverged):
+            self.differences[effect.peer] += 1
             self._log.warn(
                 "peer '{peer}' holds {there} rows of '{primary}' and we {here}, or others: pulling all of them",
                 peer=effect.peer,

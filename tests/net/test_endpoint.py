@@ -133,6 +133,16 @@ class ServerTests(EndpointCase):
         answers = [message for message, _ in self.reactor.udp.take()]
         self.assertEqual([answer.status for answer in answers if isinstance(answer, Response)], [400, 505])
         self.assertEqual(self.heard(), ["request"])
+        self.assertEqual((self.endpoint.malformed, dict(self.endpoint.answers)), (4, {400: 1, 505: 1}))
+
+    def test_methods_that_strangers_invent_are_counted_as_one(self) -> None:
+        """
+        Nobody makes us remember every name there is.
+        """
+        for method in ("OPTIONS", "SHOUT", "WHISPER"):
+            self.reactor.udp.receive(a_request(method).encode())
+        counted = {method: count for method, count in self.endpoint.requests.items() if count}
+        self.assertEqual(counted, {"OPTIONS": 1, "other": 2})
 
     def test_M08_what_cannot_be_answered_is_dropped(self) -> None:
         """

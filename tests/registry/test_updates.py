@@ -31,6 +31,7 @@ class UpdatesTests(SynchronousTestCase):
         for number in (-1, 0, *numbers):
             after = [(each[0].update_number, {row.contact for row in each}) for each in updates.after(number)]
             self.assertEqual(after, [(each, held[each]) for each in sorted(held) if each > number])
+            self.assertEqual(updates.count_after(number), len(after))
 
     @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 2)), max_size=200))
     def test_rows_come_and_go(self, steps: list[tuple[int, int]]) -> None:
@@ -45,6 +46,19 @@ class UpdatesTests(SynchronousTestCase):
                 rows[step] = a_row(update_number=step[0], contact=f"<sip:{step[1]}>")
                 updates.add(rows[step])
         self.assertHolds(updates, list(rows.values()), 5, 20, 40)
+
+    @given(st.lists(st.tuples(st.integers(0, 9), st.integers(90, 110)), max_size=40), st.integers(89, 111))
+    def test_those_that_have_not_ended_are_counted(self, steps: list[tuple[int, int]], now: int) -> None:
+        """
+        To the second, and as rows are replaced and forgotten.
+        """
+        updates, rows = Updates(), dict[int, Binding]()
+        for number, end in steps:
+            if number in rows:
+                updates.remove(rows.pop(number))
+            rows[number] = a_row(update_number=number, deadline=end + 0.5)
+            updates.add(rows[number])
+        self.assertEqual(updates.live(now + 0.25), sum(row.deadline > now for row in rows.values()))
 
     @settings(max_examples=10)
     @given(st.integers())

@@ -5,7 +5,7 @@ Tests for L{sipxha.services.console}.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from twisted.web.test.requesthelper import DummyRequest
 
 from sipxha.config import model
 from sipxha.errors import RemoteError
-from sipxha.services.console import Api, Console
+from sipxha.services.console import PIECE, Api, Console
 from sipxha.store.registrations import NotYetWritten
 
 
@@ -37,11 +37,13 @@ class FakeNode:
         """
         return {"node": "sipx1.example.com"}
 
-    def registrations(self, user: str | None) -> Sequence[dict[str, Any]]:
+    rows = 1
+
+    def registrations(self, user: str | None) -> Iterator[dict[str, Any]]:
         """
-        One row, which tells what was asked.
+        Rows which tell what was asked.
         """
-        return [{"identity": user}]
+        return ({"identity": user} for _ in range(self.rows))
 
     def user_set(self) -> dict[str, Any]:
         """
@@ -64,7 +66,9 @@ def ask(api: Resource, path: bytes, method: bytes = b"GET", **query: bytes) -> t
     request.path = path
     request.method = method
     request.args = {name.encode(): [value] for name, value in query.items()}
-    request.write(api.render(request))
+    answer = api.render(request)
+    if answer is not NOT_DONE_YET:
+        request.write(answer)
     body = b"".join(request.written)
     assert request.responseHeaders.getRawHeaders(b"content-type") == [b"application/json"]
     return request.responseCode or 200, json.loads(body)
@@ -98,6 +102,43 @@ class ApiTests(SynchronousTestCase):
         self.assertEqual(ask(self.api, b"/registrations"), (200, [{"identity": None}]))
         self.assertEqual(ask(self.api, b"/registrations", user=b"200"), (200, [{"identity": "200"}]))
         self.assertEqual(ask(self.api, b"/registrations", user=b"\xff"), (200, [{"identity": "\ufffd"}]))
+
+    def test_a_long_list_is_written_in_pieces(self) -> None:
+        """
+        The node works between two of them; what is read is one array.
+        """
+        for self.node.rows in (0, 1, PIECE, PIECE + 1):
+            status, rows = ask(self.api, b"/registrations")
+            self.assertEqual((status, rows), (200, [{"identity": None}] * self.node.rows))
+
+    def test_a_reader_that_goes_away_costs_nothing_more(self) -> None:
+        """
+        The rest is not even looked at.
+        """
+        self.node.rows = 10**9
+        request: Any = DummyRequest([b""])
+        request.path = b"/registrations"
+        taken: list[Any] = []
+        request.registerProducer = lambda producer, streaming: taken.append(producer)
+        self.assertEqual(self.api.render(request), NOT_DONE_YET)
+        (listing,) = taken
+        listing.resumeProducing()
+        self.assertEqual(b"".join(request.written).count(b"identity"), PIECE)
+        listing.stopProducing()
+        listing.resumeProducing()
+        self.assertEqual(b"".join(request.written).count(b"identity"), PIECE)
+
+    def test_metrics_are_text(self) -> None:
+        """
+        In the format of Prometheus.
+        """
+        request: Any = DummyRequest([b""])
+        request.path = b"/metrics"
+        self.assertEqual(
+            Api(self.node, metrics=lambda: b"sipxha_up 1.0\n").render(request), b"sipxha_up 1.0\n"
+        )
+        (kind,) = request.responseHeaders.getRawHeaders(b"content-type")
+        self.assertTrue(kind.startswith(b"text/plain; version=0.0.4"))
 
     def test_a_node_that_does_not_serve_is_not_ready(self) -> None:
         """

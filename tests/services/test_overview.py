@@ -102,7 +102,7 @@ class OverviewTests(SynchronousTestCase):
             (status["ready"], status["degraded"], status["trouble"], status["started"]),
             (False, False, None, "2027-01-15T08:00:00Z"),
         )
-        self.assertEqual((self.overview.registrations(None), self.overview.peers()), ([], []))
+        self.assertEqual((list(self.overview.registrations(None)), self.overview.peers()), ([], []))
 
     def test_registrations_are_found_by_user_with_or_without_the_domain(self) -> None:
         """
@@ -113,9 +113,9 @@ class OverviewTests(SynchronousTestCase):
         expected = {**ROW._asdict(), "expires": "2027-01-15T08:01:00Z"}
         del expected["deadline"]
         for user in (None, "200", "200@example.com"):
-            self.assertEqual(self.overview.registrations(user), [expected])
+            self.assertEqual(list(self.overview.registrations(user)), [expected])
         for user in ("201", "200@example.org"):
-            self.assertEqual(self.overview.registrations(user), [])
+            self.assertEqual(list(self.overview.registrations(user)), [])
         self.assertEqual(self.overview.status()["registrations"], 1)
 
     def test_every_service_has_its_live_transactions(self) -> None:

@@ -311,6 +311,7 @@ class RunningPairTests(PairTestCase):
                 "degraded": False,
                 "trouble": None,
                 "registrations": len(self.east.registrations()),
+                "emergency_calls": 0,
                 "peers": 1,
                 "peers_reachable": 1,
                 "unacknowledged": 0,

@@ -1,0 +1,184 @@
+"""
+What Prometheus is told of a node.
+
+All of it is read when it is asked for, from numbers that the parts of the node
+have anyway: a node that nobody watches spends nothing on it, and what one look
+costs does not depend on how many phones there are.  Labels are names that the
+configuration or this program gives, never what strangers send.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from importlib.metadata import version
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from sipxha.services.overview import Overview
+from sipxha.sync.link import State
+
+_RESULTS = {
+    401: "challenged",
+    403: "forbidden",
+    404: "unknown",
+    423: "interval",
+    500: "conflict",
+    503: "overload",
+}
+"""What a refused REGISTER is called; any other status is C{refused}."""
+
+
+class Metrics(Collector):
+    """
+    The metrics of one node.
+    """
+
+    def __init__(self, overview: Overview) -> None:
+        self._overview = overview
+        self._version = version("sipxha")
+        self._all = CollectorRegistry()
+        self._all.register(self)
+        # Memory, CPU and open files, by the names that dashboards know.
+        ProcessCollector(registry=self._all)
+
+    def page(self) -> bytes:
+        """
+        Everything, in the text format.
+        """
+        return generate_latest(self._all)
+
+    def collect(self) -> Iterator[Metric]:
+        """
+        Everything but what the process is.
+        """
+        yield from self._node()
+        yield from self._registrations()
+        yield from self._peers()
+        yield from self._sip()
+        yield from self._call_events()
+
+    def _node(self) -> Iterator[Metric]:
+        overview = self._overview
+        build = {"version": self._version, "node": overview.config.node.name}
+        yield _gauge("build_info", "What runs here.", [(build, 1)])
+        yield _gauge("up", "Whether the node runs: always 1.", [({}, 1)])
+        yield _gauge("ready", "Whether SIP is open.", [({}, overview.is_ready)])
+        yield _gauge("degraded", "Whether something is missing: see trouble.", [({}, overview.is_degraded)])
+        yield _gauge("start_time_seconds", "When the node was started.", [({}, overview.started)])
+        lag = overview.loop_lag.longest
+        yield _gauge("eventloop_lag_seconds", "The longest of the last minute.", [({}, lag)])
+        now = overview.now()
+        ends = [({"cert": name}, end.timestamp() - now) for name, end in overview.certificates.items()]
+        yield _gauge("cert_expiry_seconds", "Until a certificate that is shown ends.", ends)
+        if overview.users is not None:
+            yield _gauge("users", "Who may register.", [({}, len(overview.users.users))])
+        if overview.failures is not None:
+            results = [({"result": name}, count) for name, count in overview.failures.counts.items()]
+            yield _counter("auth", "Credentials, by what they proved.", results)
+
+    def _registrations(self) -> Iterator[Metric]:
+        overview = self._overview
+        if overview.registry is not None:
+            live = overview.registry.live(overview.now())
+            yield _gauge(
+                "registrations",
+                "Bindings that have not ended, by the node that took them.",
+                [({"primary": name}, count) for name, count in live.items()],
+            )
+            held = len(overview.registry)
+            yield _gauge("registry_rows", "Rows that are held, ended ones included.", [({}, held)])
+        if overview.store is not None:
+            degraded = overview.store.degraded
+            yield _gauge("store_degraded", "Whether the disk refuses registrations.", [({}, degraded)])
+        if overview.change_log is not None:
+            log = overview.change_log
+            results = Counter({"ok": log.confirmed})
+            for status, count in log.refusals.items():
+                results[_RESULTS.get(status, "refused")] += count
+            yield _counter(
+                "register",
+                "REGISTERs, by what was answered.",
+                [({"result": result}, count) for result, count in results.items()],
+            )
+            causes = [({"cause": cause}, count) for cause, count in log.changes.items()]
+            yield _counter("binding_changes", "Bindings that changed on this node.", causes)
+
+    def _peers(self) -> Iterator[Metric]:
+        replication = self._overview.replication
+        if replication is None:
+            return
+        states = replication.states()
+        yield _gauge(
+            "peer_state",
+            "1 for the state in which a peer is.",
+            [
+                ({"peer": peer, "state": each.value}, each is state)
+                for peer, state in states.items()
+                for each in State
+            ],
+        )
+        lags = {peer: replication.lag(peer) for peer in states}
+        updates = [({"peer": peer}, lag[0]) for peer, lag in lags.items()]
+        yield _gauge("replication_lag_updates", "Updates of this node that a peer lacks.", updates)
+        seconds = [({"peer": peer}, lag[1]) for peer, lag in lags.items()]
+        yield _gauge("replication_lag_seconds", "For how long it has lacked one.", seconds)
+        resets = [({"peer": peer}, count) for peer, count in replication.resets.items()]
+        yield _counter("replication_resets", "Agreements on the numbering.", resets)
+        found = [({"peer": peer}, count) for peer, count in replication.differences.items()]
+        yield _counter("replication_differences", "Comparisons that found other rows there.", found)
+        missed = replication.unacknowledged
+        yield _counter("replication_unacknowledged", "Updates no peer confirmed in time.", [({}, missed)])
+
+    def _sip(self) -> Iterator[Metric]:
+        messages: list[tuple[dict[str, str], float]] = []
+        malformed, transactions, connections = [], [], []
+        for endpoint in self._overview.endpoints:
+            service = {"service": str(endpoint.name)}
+            for method, count in endpoint.requests.items():
+                messages.append(({**service, "dir": "in", "method": method, "code_class": ""}, count))
+            classes: Counter[str] = Counter()
+            for status, count in endpoint.answers.items():
+                classes[f"{status // 100}xx"] += count
+            for code, count in classes.items():
+                messages.append(({**service, "dir": "out", "method": "", "code_class": code}, count))
+            malformed.append((service, endpoint.malformed))
+            transactions.append((service, endpoint.transactions))
+            connections.append((service, endpoint.open_connections))
+        if self._overview.fork_proxy is not None:
+            emergencies = self._overview.fork_proxy.emergencies
+            yield _counter("emergency_calls", "Emergency calls that were let through.", [({}, emergencies)])
+        yield _counter("sip_messages", "Requests that came in, and answers that went out.", messages)
+        yield _counter("sip_parse_errors", "What came in and is no SIP.", malformed)
+        yield _gauge("transactions", "Transactions that are alive.", transactions)
+        yield _gauge("connections", "Open connections over TCP and TLS.", connections)
+
+    def _call_events(self) -> Iterator[Metric]:
+        log = self._overview.call_log
+        if log is None:
+            return
+        yield _counter("cse_written", "Call events that the database took.", [({}, log.written)])
+        yield _counter("cse_lost", "Call events that could not be kept.", [({}, log.lost)])
+        yield _counter("cse_refused", "Call events that the database refused.", [({}, log.refused)])
+        yield _gauge("cse_journal_bytes", "What waits for the database.", [({}, log.journal_bytes)])
+        yield _gauge("cse_db_up", "Whether the database takes call events.", [({}, log.is_writing)])
+
+
+_Samples = Iterable[tuple[dict[str, str], float]]
+
+
+def _gauge(name: str, text: str, samples: _Samples) -> Metric:
+    return _filled(GaugeMetricFamily(f"sipxha_{name}", text), "", samples)
+
+
+def _counter(name: str, text: str, samples: _Samples) -> Metric:
+    return _filled(CounterMetricFamily(f"sipxha_{name}", text), "_total", samples)
+
+
+def _filled(metric: Metric, suffix: str, samples: _Samples) -> Metric:
+    for labels, value in samples:
+        metric.add_sample(metric.name + suffix, labels, float(value))
+    return metric

@@ -1,0 +1,128 @@
+"""
+Tests for L{sipxha.services.metrics}.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from prometheus_client.parser import text_string_to_metric_families
+from twisted.trial.unittest import SynchronousTestCase
+
+from sipxha.config.init import Cluster, Server, make_cluster
+from sipxha.config.load import load
+from sipxha.registry.table import Registry
+from sipxha.services.change_log import ChangeLog
+from sipxha.services.metrics import Metrics
+from sipxha.services.overview import Overview
+from sipxha.sync.link import State
+from tests.registry.rows import NOW, a_row
+
+
+class MetricsTests(SynchronousTestCase):
+    """
+    Tests for L{Metrics}.
+    """
+
+    def setUp(self) -> None:
+        """
+        Make the overview of a node that has no parts yet.
+        """
+        folder = Path(self.mktemp())
+        make_cluster(
+            folder, Cluster("example.com", [Server("sipx1.example.com", "127.0.0.1")], embedded=True)
+        )
+        self.overview = Overview(load(folder / "sipx1.example.com" / "sipxha.xml"), lambda: NOW, started=NOW)
+
+    def samples(self) -> dict[str, float]:
+        """
+        All that is told, as Prometheus reads it: C{name{labels}}, without the prefix.
+        """
+        found = {}
+        for family in text_string_to_metric_families(Metrics(self.overview).page().decode()):
+            for sample in family.samples:
+                labels = ",".join(sample.labels.values())
+                found[sample.name.removeprefix("sipxha_") + (f"{{{labels}}}" if labels else "")] = (
+                    sample.value
+                )
+        return found
+
+    def test_a_node_without_parts_can_be_measured(self) -> None:
+        """
+        It is up, and not ready.
+        """
+        samples = self.samples()
+        self.assertEqual((samples["up"], samples["ready"], samples["degraded"]), (1, 0, 0))
+        self.assertIn("process_resident_memory_bytes", samples)
+
+    def test_registrations_are_counted_by_their_node(self) -> None:
+        """
+        Ended ones are rows only.
+        """
+        registry = self.overview.registry = Registry("sipx1.example.com", 7200)
+        rows = [a_row(identity=f"{user}@example.com", update_number=user) for user in (1, 2)]
+        there = a_row(identity="3@example.com", primary="sipx2.example.com", update_number=9)
+        ended = a_row(identity="4@example.com", expires=int(NOW) - 1, update_number=3)
+        registry.apply([*rows, there, ended], NOW)
+        samples = self.samples()
+        self.assertEqual(samples["registrations{sipx1.example.com}"], 2)
+        self.assertEqual(samples["registrations{sipx2.example.com}"], 1)
+        self.assertEqual(samples["registry_rows"], 4)
+        self.assertEqual(self.overview.status()["registrations"], 3)
+
+    def test_registers_are_counted_by_their_answers(self) -> None:
+        """
+        Statuses that have no name of their own are one.
+        """
+        log = self.overview.change_log = ChangeLog()
+        log.confirmed = 5
+        log.refusals.update({401: 4, 400: 1, 420: 2})
+        samples = self.samples()
+        for result, count in (("ok", 5), ("challenged", 4), ("refused", 3)):
+            self.assertEqual(samples[f"register_total{{{result}}}"], count)
+
+    def test_each_peer_is_in_one_state(self) -> None:
+        """
+        With what it lacks of us.
+        """
+        peers = {"a": State.REACHABLE, "b": State.UNREACHABLE}
+        self.overview.replication = cast(
+            Any,
+            SimpleNamespace(
+                states=lambda: peers,
+                lag=lambda peer: (0, 0.0) if peer == "a" else (7, 3.5),
+                resets={"a": 2, "b": 0},
+                differences={"a": 0, "b": 1},
+                unacknowledged=1,
+            ),
+        )
+        samples = self.samples()
+        for peer, state in peers.items():
+            for each in State:
+                self.assertEqual(samples[f"peer_state{{{peer},{each.value}}}"], each is state)
+        lag = (samples["replication_lag_updates{b}"], samples["replication_lag_seconds{b}"])
+        self.assertEqual(lag, (7, 3.5))
+        self.assertEqual(samples["replication_resets_total{a}"], 2)
+
+    def test_messages_are_counted_by_service(self) -> None:
+        """
+        Answers by the first digit of their status.
+        """
+        endpoint = SimpleNamespace(
+            name="proxy",
+            requests={"INVITE": 3, "other": 0},
+            answers=Counter({100: 2, 180: 1, 404: 1}),
+            malformed=6,
+            transactions=1,
+            open_connections=2,
+        )
+        self.overview.endpoints = cast(Any, [endpoint])
+        samples = self.samples()
+        self.assertEqual(samples["sip_messages_total{,in,INVITE,proxy}"], 3)
+        self.assertEqual(samples["sip_messages_total{1xx,out,,proxy}"], 3)
+        self.assertEqual(samples["sip_messages_total{4xx,out,,proxy}"], 1)
+        self.assertEqual(samples["sip_parse_errors_total{proxy}"], 6)
+        self.assertEqual((samples["transactions{proxy}"], samples["connections{proxy}"]), (1, 2))
