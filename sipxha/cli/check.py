@@ -4,11 +4,17 @@ C{sipxha check}: all that a start would need, looked at without starting.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from sipxha.cli.output import config_option, read_config
+from sipxha.cli.status import ask_node
+
+if TYPE_CHECKING:
+    from sipxha.config.model import NodeName
 
 
 @click.command()
@@ -19,7 +25,8 @@ def check(config: Path) -> None:
     ports. One line for each problem; exit status 1 if there is any but
     warnings.
 
-    The ports of a node that runs are its own, and are not tried.
+    The ports of a node that runs are its own, and are not tried; but it says
+    with which other nodes it differs in users, rules or the secret.
     """
     from sipxha.config.users import load_users
     from sipxha.services.start_check import file_problems, is_running, start_problems, warnings
@@ -34,10 +41,20 @@ def check(config: Path) -> None:
                 f"{settings.users.credentials}: {identity} has no {algorithm} hash: use sipxha user passwd"
                 for identity in lacking
             ]
-    for warning in warnings(settings):
+    found = [*warnings(settings), *(_differences(settings.node) if running else ())]
+    for warning in found:
         click.echo(f"warning: {warning}", err=True)
     for problem in problems:
         click.echo(problem, err=True)
     if problems:
         raise SystemExit(1)
     click.echo(f"{config}: the node {settings.node.name} {'runs' if running else 'can start'}")
+
+
+def _differences(node: NodeName) -> Iterator[str]:
+    """
+    What the running node knows that its peers have not the same of.
+    """
+    for peer in ask_node(node, "/peers") or ():
+        if peer.get("differs"):
+            yield f"{peer['name']} has not the same as this node: {', '.join(peer['differs'])}"

@@ -74,9 +74,7 @@ def init(folder: Path, domain: str, servers: list[tuple[str, str]], embedded: bo
     click.echo("Next, add users to the first node:" if others else "Next, add users:")
     click.echo(f"  sipxha user add --config {first / 'sipxha.xml'} USER")
     if others:
-        click.echo("They must be the same on all nodes, and nothing copies them yet. After each change:")
-        for other in others:
-            click.echo(f"  cp -p {first}/{{credential,permission,alias}}.xml {other}/")
+        click.echo("The other nodes take them over when they run.")
     click.echo("Then bring each folder to its server, and there, with the path that it has there:")
     for home in (first, *others):
         click.echo(f"  twistd sipxha --config {home / 'sipxha.xml'}")

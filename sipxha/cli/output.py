@@ -142,5 +142,7 @@ def _as_text(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, Mapping):
         value = ", ".join(f"{name} {part}" for name, part in value.items())
+    elif isinstance(value, list):
+        value = ", ".join(map(str, value))
     # A terminal obeys control characters, and names come from strangers.
     return "".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in str(value))

@@ -44,7 +44,18 @@ STATUS_COLUMNS = (
     "transactions",
 )
 
-PEER_COLUMNS = ("name", "state", "sent", "received", "behind", "dialect", "last_error", "next_try")
+PEER_COLUMNS = (
+    "name",
+    "state",
+    "sent",
+    "received",
+    "behind",
+    "dialect",
+    "users",
+    "differs",
+    "last_error",
+    "next_try",
+)
 
 REGISTRATION_COLUMNS = (
     "uri",

@@ -9,7 +9,8 @@ and when is not known here.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from lxml import etree
@@ -57,25 +58,28 @@ def take(files: model.Users, domain: str, realm: str, text: bytes) -> bool:
         return True
 
 
-def agreement(secret: bytes, users: Users, node: str, rules: Iterable[Path]) -> dict[str, str]:
+def agreement(secret: bytes, users: Users, own: Sequence[str], rules: Iterable[Path]) -> dict[str, str]:
     """
     What a node tells others about what should be the same on all, by name:
     keyed hashes, which reveal nothing to who has not the same.
 
-    @param node: The name of the node, which its own rules may name.
+    @param own: The name of the node and its address, which its own rules may name.
     @param rules: The files of its rules; what cannot be read is left out.
     """
     told = {
         "secret": _hash(secret, b"secret", b""),
         "users": _hash(secret, b"users", _sum(secret, users.lines())),
     }
+    names = re.compile(
+        b"(?<![0-9A-Za-z-])(%s)(?![0-9A-Za-z-])" % b"|".join(re.escape(each.encode()) for each in own)
+    )
     for path in rules:
         try:
             content = path.read_bytes()
         except OSError:
             continue
         # Each node sends to its own registrar first.
-        told[path.stem] = _hash(secret, b"rules", content.replace(node.encode(), b"{node}"))
+        told[path.stem] = _hash(secret, b"rules", names.sub(b"{node}", content))
     return told
 
 

@@ -10,6 +10,7 @@ one's.  Nothing is tried twice: when to call again is the engine's to say.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from OpenSSL import SSL
@@ -40,7 +41,6 @@ from zope.interface import implementer
 from sipxha.errors import RemoteError, SipxhaError
 from sipxha.net.tls import MutualTls
 from sipxha.sync import wire
-from sipxha.sync.dialect import Dialect
 
 SILENCE = 3.0
 """Seconds without a byte after which a call has failed, the connecting included."""
@@ -54,6 +54,7 @@ MOST_ROWS_ANSWER = 1 << 30
 _HEADERS = {"Content-Type": ["text/xml"], "Accept": ["text/xml"], "User-Agent": ["sipxha"]}
 
 Addresses = Callable[[str], Deferred[list[str]]]
+ReadRow = Callable[[dict[str, wire.Value]], Any]
 
 
 class CallFailed(RemoteError):
@@ -82,16 +83,27 @@ class RpcClient:
         self._calls: set[Deferred[Any]] = set()
 
     def call(
-        self, peer: str, method: str, params: Sequence[wire.Value], rows: Dialect | None = None
+        self,
+        peer: str,
+        method: str,
+        params: Sequence[wire.Value],
+        read_row: ReadRow | None = None,
+        patience: float = SILENCE,
+        most: int = MOST_ROWS_ANSWER,
     ) -> Deferred[Any]:
         """
         Call one method of a peer.  The one before must be over.
 
-        @param rows: How to read an answer of rows.
+        @param read_row: How to read each row of an answer of rows.
+        @param patience: Seconds until the peer begins to answer.
+        @param most: Octets of an answer of rows.
 
         @return: The value; fails with L{wire.Fault} or L{CallFailed}.
         """
-        call = Deferred.fromCoroutine(self._call(peer, method, params, rows))
+        begins: Callable[[_Silence, Callable[[], None]], _Answer] = _ShortAnswer
+        if read_row is not None:
+            begins = partial(_RowsAnswer, read_row, most)
+        call = Deferred.fromCoroutine(self._call(peer, method, params, begins, patience))
         self._calls.add(call)
 
         def over(result: Any) -> Any:
@@ -109,11 +121,18 @@ class RpcClient:
         closed: Deferred[Any] = self._pool.closeCachedConnections()
         return closed
 
-    async def _call(self, peer: str, method: str, params: Sequence[wire.Value], rows: Dialect | None) -> Any:
+    async def _call(
+        self,
+        peer: str,
+        method: str,
+        params: Sequence[wire.Value],
+        begins: Callable[[_Silence, Callable[[], None]], _Answer],
+        patience: float,
+    ) -> Any:
         url = f"https://{peer}:{self._port}/RPC2".encode()
         body = _Body(wire.encode_call(method, params))
         request: Deferred[IResponse] = self._agent.request(b"POST", url, Headers(_HEADERS), body)
-        silence = _Silence(self._reactor, request.cancel)
+        silence = _Silence(self._reactor, request.cancel, patience)
 
         def abort() -> None:
             self._peers.abort(peer)
@@ -121,13 +140,9 @@ class RpcClient:
         try:
             response = await request
             silence.heard(abort)
-            answer: _Answer
             if response.code != 200:
-                answer = _NoAnswer(silence, abort, response)
-            elif rows is not None:
-                answer = _RowsAnswer(silence, abort, rows)
-            else:
-                answer = _ShortAnswer(silence, abort)
+                begins = partial(_NoAnswer, response)
+            answer = begins(silence, abort)
             response.deliverBody(answer)
             return await answer.value
         except _FAILURES as failure:
@@ -141,10 +156,11 @@ class _Silence:
     Gives up when nothing is heard for too long.
     """
 
-    def __init__(self, reactor: Any, give_up: Callable[[], None]) -> None:
+    def __init__(self, reactor: Any, give_up: Callable[[], None], patience: float) -> None:
         self.reason = ""
         self._give_up = give_up
-        self._timer: IDelayedCall = reactor.callLater(SILENCE, self._ended)
+        self._patience = patience
+        self._timer: IDelayedCall = reactor.callLater(patience, self._ended)
 
     def heard(self, give_up: Callable[[], None]) -> None:
         """
@@ -153,6 +169,7 @@ class _Silence:
         @param give_up: What to do if there is nothing more.
         """
         self._give_up = give_up
+        self._patience = SILENCE
         self._timer.reset(SILENCE)
 
     def end(self) -> None:
@@ -163,7 +180,7 @@ class _Silence:
             self._timer.cancel()
 
     def _ended(self) -> None:
-        self.reason = f"no answer within {SILENCE:g} seconds"
+        self.reason = f"no answer within {self._patience:g} seconds"
         self._give_up()
 
 
@@ -235,11 +252,10 @@ class _RowsAnswer(_Answer):
     An answer that is read as it comes.
     """
 
-    most = MOST_ROWS_ANSWER
-
-    def __init__(self, silence: _Silence, abort: Callable[[], None], dialect: Dialect) -> None:
+    def __init__(self, read_row: ReadRow, most: int, silence: _Silence, abort: Callable[[], None]) -> None:
         super().__init__(silence, abort)
-        self._reader = wire.RowReader(dialect.read_row)
+        self.most = most
+        self._reader = wire.RowReader(read_row)
 
     def take(self, data: bytes) -> None:
         self._reader.feed(data)
@@ -253,7 +269,7 @@ class _NoAnswer(_Answer):
     What a peer sends that is not as far as XML-RPC.
     """
 
-    def __init__(self, silence: _Silence, abort: Callable[[], None], response: IResponse) -> None:
+    def __init__(self, response: IResponse, silence: _Silence, abort: Callable[[], None]) -> None:
         super().__init__(silence, abort)
         self._said = f"HTTP {response.code} {response.phrase.decode('ascii', 'replace')}"
 

@@ -15,7 +15,8 @@ One Twisted service for each of a node's jobs.
     auth_proxy    permissions, and staying in the dialog
     proxies       makes these two from the configuration
     replication   keeps the registries of the nodes the same, and
-    acknowledgement  answers that wait until a peer has what they tell
+    acknowledgement  answers that wait until a peer has what they tell, and
+    user_exchange the users of the nodes
     call_log      call state events into the journal and the database
     call_resolver one pass from call state events to call detail records
     neighbours    the addresses of our own nodes

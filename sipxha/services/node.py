@@ -302,6 +302,8 @@ class Node(Service):
 
     def _users_changed(self, users: Users) -> None:
         self._authenticator.users = users
+        if self.overview.replication is not None:
+            self.overview.replication.users_changed()
 
     def _read_certificates(self) -> None:
         """
@@ -389,7 +391,12 @@ class Node(Service):
         """
         if config.replication is not None:
             replication = Replication(
-                self._reactor, self._config, self._registry, self._store, locator.addresses
+                self._reactor,
+                self._config,
+                self._registry,
+                self._store,
+                locator.addresses,
+                users=self.overview.users,
             )
             self.overview.replication = replication
             self._tls.append(replication.reload)

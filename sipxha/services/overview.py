@@ -142,6 +142,9 @@ class Overview:
         troubles = [
             f"{name} is {state.value}" for name, state in self._states().items() if state not in expected
         ]
+        if self.replication is not None:
+            for name, differs in self.replication.disagreement().items():
+                troubles.append(f"{name} has not the same as we have: {', '.join(differs)}")
         if self.store is not None and self.store.degraded:
             troubles.append(f"{self.store.path} cannot be written")
         if self.users is not None and self.users.trouble is not None:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, DeferredList, TimeoutError, maybeDeferred, succeed
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -27,9 +27,11 @@ from sipxha.net.rpc_server import Exchange, RpcServer
 from sipxha.net.tls import MutualTls
 from sipxha.registry.table import Registry
 from sipxha.services.acknowledgement import Acknowledgement
+from sipxha.services.user_exchange import UserExchange
+from sipxha.services.user_files import UserFiles
 from sipxha.store.registrations import NotYetWritten, RegistrationStore
+from sipxha.sync import agreement, wire
 from sipxha.sync import effects as fx
-from sipxha.sync import wire
 from sipxha.sync.dialects import DIALECTS, Spoken
 from sipxha.sync.engine import Engine
 from sipxha.sync.link import State
@@ -60,12 +62,15 @@ class Replication(Service):
         store: RegistrationStore,
         addresses: Addresses,
         dialects: Spoken = DIALECTS,
+        users: UserFiles | None = None,
     ) -> None:
         """
         @param registry: Holds what the store had.
         @param addresses: Where a name is, for peers without an address.
 
         @param dialects: What is spoken; fewer only in tests, as by a node of another age.
+
+        @param users: What the nodes shall have the same of besides.
 
         @raise TlsUnusable: The node's certificate, key or authority cannot be used.
         """
@@ -82,6 +87,12 @@ class Replication(Service):
         self._addresses = addresses
         self._tls = MutualTls(config.tls)
         self._client = RpcClient(reactor, self._tls, settings.port, self._where)
+        self._users: UserExchange | None = None
+        if users is not None:
+            client = RpcClient(reactor, self._tls, settings.port, self._where)
+            self._users = UserExchange(reactor, config.node.name, self._known, users, client)
+        self._met: Deferred[None] = succeed(None)
+        self._startup_limit = settings.startup_limit
         self._server = RpcServer(reactor, self._tls, self)
         self._engine = Engine(
             config.node.name,
@@ -111,6 +122,9 @@ class Replication(Service):
         """
         super().startService()
         self._listening = self._server.listen(self._reactor, self._listen, self._port)
+        if self._users is not None:
+            self._met = self._users.start().addTimeout(self._startup_limit, self._reactor)
+            self._met.addErrback(lambda failure: failure.trap(TimeoutError) and None)
         self._driver.perform(self._engine.start(self._driver.now()))
         self._purging.start(PURGE_INTERVAL, now=False)
 
@@ -125,7 +139,10 @@ class Replication(Service):
             self._purging.stop()
         listening, self._listening = self._listening, None
         closed = maybeDeferred(listening.stopListening) if listening is not None else succeed(None)
-        return DeferredList([closed, self._client.close(), self._server.close()], consumeErrors=True)
+        closing = [closed, self._client.close(), self._server.close()]
+        if self._users is not None:
+            closing.append(self._users.stop())
+        return DeferredList(closing, consumeErrors=True)
 
     def reload(self) -> None:
         """
@@ -142,6 +159,13 @@ class Replication(Service):
         A REGISTER changed the registry.
         """
         self._driver.perform(self._engine.updated(self._driver.now()))
+
+    def users_changed(self) -> None:
+        """
+        There are other users now, or other rules.
+        """
+        if self._users is not None:
+            self._users.changed()
 
     def acknowledged(self, number: int) -> Deferred[None] | None:
         """
@@ -163,6 +187,9 @@ class Replication(Service):
         """
         A peer calls (L{sipxha.net.rpc_server.Callee}).
         """
+        if self._users is not None and method in agreement.METHODS:
+            self._users.call_received(exchange, method, params)
+            return
         self._last_exchange += 1
         self._exchanges[self._last_exchange] = exchange
         now = self._driver.now()
@@ -207,11 +234,19 @@ class Replication(Service):
                 "received": link.received,
                 "behind": self._registry.count_after(name, link.sent),
                 "dialect": link.spoken.name,
+                "users": None if self._users is None else self._users.version(link.name),
+                "differs": [] if self._users is None else self._users.differing(link.name),
                 "last_error": None if link.state is State.REACHABLE else link.last_fault or None,
                 "next_try": None if link.next_try is None else _iso(link.next_try),
             }
             for link in self._engine.links.values()
         ]
+
+    def disagreement(self) -> dict[str, list[str]]:
+        """
+        What peers have not the same of as we, for more than a moment, by their names.
+        """
+        return {} if self._users is None else self._users.lasting()
 
     # --- effects ------------------------------------------------------------
 
@@ -253,7 +288,8 @@ class Replication(Service):
             code = failure.value.code if isinstance(failure.value, wire.Fault) else None
             driver.perform(engine.call_failed(call.id, failure.getErrorMessage(), driver.now(), code))
 
-        self._client.call(call.peer, call.method, call.params, call.rows).addCallbacks(answered, failed)
+        read_row = None if call.rows is None else call.rows.read_row
+        self._client.call(call.peer, call.method, call.params, read_row).addCallbacks(answered, failed)
 
     def _commit(self, store: fx.Store) -> None:
         engine, driver = self._engine, self._driver
@@ -273,10 +309,12 @@ class Replication(Service):
             number=self._registry.update_number,
         )
         if not self.ready.called:
-            self.ready.callback(is_degraded)
+            self._met.addCallback(lambda _: self.ready.callback(is_degraded))
 
     def _report(self, effect: fx.Report) -> None:
         if isinstance(effect, fx.PeerChanged):
+            if self._users is not None and effect.state is not State.REACHABLE:
+                self._users.went(effect.peer)
             if effect.state is State.REACHABLE:
                 self._log.info("peer '{peer}' is Reachable", peer=effect.peer)
             else:
@@ -295,6 +333,8 @@ class Replication(Service):
                 peer=effect.peer,
                 number=effect.number,
             )
+            if self._users is not None:
+                self._users.came(effect.peer)
         elif isinstance(effect, fx.Pulled):
             self._log.info(
                 "pulled {rows} rows of '{primary}' from '{peer}', {changed} were news",

@@ -146,7 +146,8 @@ class UserFiles(Service):
     def _read(self) -> tuple[Users, dict[str, str]]:
         config = self._config
         users = load_users(self._files, config.domain.name, config.domain.realm)
-        return users, user_set.agreement(config.secret, users, config.node.name, self._rules)
+        own = (config.node.name, config.node.address)
+        return users, user_set.agreement(config.secret, users, own, self._rules)
 
     def _read_ended(self, _: None, reading: Deferred[None]) -> None:
         self._reading = None
@@ -186,7 +187,7 @@ class UserFiles(Service):
         Take over another node's L{snapshot} if it is newer than what the files
         hold, and use it.
 
-        @return: Fires with whether it was newer; fails with
+        @return: Fires with whether it was newer, when it is used; fails with
             L{UsersMalformed<sipxha.config.user_set.UsersMalformed>} or a
             L{LocalError}, and then nothing has changed.
         """
@@ -194,10 +195,15 @@ class UserFiles(Service):
         taking = self._in_thread(lambda: user_set.take(self._files, domain.name, domain.realm, text))
         return taking.addCallback(self._taken)
 
-    def _taken(self, is_newer: bool) -> bool:
-        if is_newer:
-            self.look()
-        return is_newer
+    def _taken(self, is_newer: bool) -> Deferred[bool]:
+        if not is_newer:
+            return succeed(False)
+        self.reload()
+        if self._reading is None:
+            return succeed(True)
+        used: Deferred[bool] = Deferred()
+        self._reading.addCallback(lambda _: used.callback(True))
+        return used
 
     def _in_pool(self, do: Callable[[], T], /) -> Deferred[T]:
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), do)

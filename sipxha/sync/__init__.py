@@ -17,6 +17,7 @@ Replication of the registry between nodes, as values.
     calling     what we ask of peers
     healing     whether nodes that told each other everything hold the same
     engine      start-up and operation over all links
+    agreement   what nodes tell each other of users and rules
 
 Nothing here knows a socket or a clock.  L{sipxha.services.replication} drives
 the engine, and L{sipxha.net} carries its calls.

@@ -4,10 +4,12 @@ Tests for L{sipxha.cli.check}.
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 from pathlib import Path
 from tempfile import mkdtemp
+from threading import Thread
 
 from click.testing import CliRunner, Result
 from twisted.python.filepath import FilePath
@@ -32,6 +34,18 @@ MD5_ONLY = """\
 <passtoken>0123456789abcdef0123456789abcdef</passtoken><authtype>DIGEST</authtype></item>
 </items>
 """
+
+
+def serve_peers(control: socket.socket) -> None:
+    """
+    Be seen to run, and then answer one question as a node does whose peer differs.
+    """
+    control.accept()[0].close()
+    connection, _ = control.accept()
+    with connection:
+        connection.recv(1 << 16)
+        peers = [{"name": "sipx2.example.com", "differs": ["users", "secret"]}, {"name": "sipx3.example.com"}]
+        connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n" + json.dumps(peers).encode())
 
 
 class CheckTests(SynchronousTestCase):
@@ -80,7 +94,15 @@ class CheckTests(SynchronousTestCase):
         with socket.socket(socket.AF_UNIX) as control:
             control.bind(str(self.home / "data" / "control.sock"))
             control.listen()
-            self.assertIn("sipx1.example.com runs", self.check().stdout)
+            node = Thread(target=serve_peers, args=(control,))
+            node.start()
+            result = self.check()
+            node.join()
+        self.assertIn("sipx1.example.com runs", result.stdout)
+        self.assertEqual(result.exit_code, 0)
+        self.assertIn(
+            "warning: sipx2.example.com has not the same as this node: users, secret", result.stderr
+        )
         result = self.check()
         self.assertEqual(result.exit_code, 1)
         self.assertIn("Address already in use", result.stderr)

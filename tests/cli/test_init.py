@@ -44,12 +44,11 @@ class InitTests(SynchronousTestCase):
         one, two = self.folder / "sipx1.example.com", self.folder / "sipx2.example.com"
         for command in (
             f"sipxha user add --config {one}/sipxha.xml USER",
-            f"cp -p {one}/{{credential,permission,alias}}.xml {two}/",
             f"twistd sipxha --config {one}/sipxha.xml",
             f"twistd sipxha --config {two}/sipxha.xml",
         ):
             self.assertIn(f"\n  {command}\n", result.stdout)
-        self.assertIn("must be the same on all nodes", result.stdout)
+        self.assertIn("The other nodes take them over", result.stdout)
 
     def test_a_node_alone_has_nobody_to_share_its_users_with(self) -> None:
         """
@@ -57,7 +56,7 @@ class InitTests(SynchronousTestCase):
         """
         result = run(*self.asked)
         self.assertIn("sipxha user add", result.stdout)
-        self.assertNotIn("cp -p", result.stdout)
+        self.assertNotIn("other nodes", result.stdout)
 
     def test_a_dns_server_is_written_down(self) -> None:
         """

@@ -125,10 +125,11 @@ class AgreementTests(UserSetCase):
         """
         What a node tells.
         """
+        address = "10.1.1.5" if node == ONE else "10.1.1.6"
         rules = files.credentials.with_name("forwardingrules.xml")
         if not rules.exists():
-            rules.write_text(f"<routes>rr.{node}</routes>")
-        return agreement(secret, self.users(files), node, [rules, rules.with_name("none.xml")])
+            rules.write_text(f"<routes>rr.{node} {address} 10.1.1.50</routes>")
+        return agreement(secret, self.users(files), (node, address), [rules, rules.with_name("none.xml")])
 
     def test_the_same_users_and_rules_agree(self) -> None:
         """

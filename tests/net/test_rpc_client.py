@@ -17,10 +17,9 @@ from twisted.internet.task import Clock
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import TestCase
 
-from sipxha.net.rpc_client import MOST_ANSWER, SILENCE, CallFailed, RpcClient
+from sipxha.net.rpc_client import MOST_ANSWER, SILENCE, CallFailed, ReadRow, RpcClient
 from sipxha.net.tls import MutualTls
 from sipxha.sync import wire
-from sipxha.sync.dialect import Dialect
 from sipxha.sync.structs import MEMO
 from tests.support.certs import Authority
 
@@ -118,7 +117,7 @@ class RpcClientTests(TestCase):
         self.addCleanup(client.close)
         return client
 
-    def call(self, rows: Dialect | None = None) -> Deferred[Any]:
+    def call(self, rows: ReadRow | None = None) -> Deferred[Any]:
         return self.client.call(NAME, "registrarSync.reset", ["sipx2.example.com", wire.I8(1)], rows)
 
     async def fails(self, call: Deferred[Any], because: str) -> None:
@@ -231,7 +230,7 @@ class RpcClientTests(TestCase):
             self.peer.script.append(http(body))
             await self.assertFailure(self.call(), wire.Fault)
             self.peer.script.append(http(body))
-            await self.assertFailure(self.call(MEMO), wire.Fault)
+            await self.assertFailure(self.call(MEMO.read_row), wire.Fault)
 
     async def test_an_answer_that_is_too_long_is_not_read(self) -> None:
         """

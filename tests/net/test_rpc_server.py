@@ -163,11 +163,11 @@ class RpcTests(TestCase):
         """
         In pieces on the way, and none is missing.
         """
-        answer = await self.client.call(SERVER, "rows", [CLIENT, 1000], MEMO)
+        answer = await self.client.call(SERVER, "rows", [CLIENT, 1000], MEMO.read_row)
         rows = MEMO.read_page(answer, 0, 0.0).rows
         self.assertEqual([row.update_number for row in rows], list(range(1, 1001)))
         self.assertEqual(rows[0], a_row(update_number=1))
-        answer = await self.client.call(SERVER, "rows", [CLIENT, 0], MEMO)
+        answer = await self.client.call(SERVER, "rows", [CLIENT, 0], MEMO.read_row)
         self.assertEqual(MEMO.read_page(answer, 0, 0.0).rows, [])
 
     async def test_a_body_that_is_too_long_is_not_read(self) -> None:

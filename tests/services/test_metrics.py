@@ -97,6 +97,7 @@ class MetricsTests(SynchronousTestCase):
                 resets={"a": 2, "b": 0},
                 differences={"a": 0, "b": 1},
                 unacknowledged=1,
+                disagreement=dict,
             ),
         )
         samples = self.samples()

@@ -52,6 +52,12 @@ class FakeReplication:
         """
         return {f"peer{number}": State(state) for number, state in enumerate(self._states, 1)}
 
+    def disagreement(self) -> dict[str, list[str]]:
+        """
+        The second has a secret of its own.
+        """
+        return {"peer2": ["secret"]} if len(self._states) > 2 else {}
+
 
 class FakeTrouble:
     """
@@ -147,6 +153,13 @@ class OverviewTests(SynchronousTestCase):
         self.overview.replication = cast(Any, FakeReplication("Reachable", "Uninitialized"))
         self.overview.is_ready = True
         self.assertEqual(self.overview.status()["trouble"], "peer2 is Uninitialized")
+
+    def test_a_peer_that_has_not_the_same_is_a_trouble(self) -> None:
+        """
+        It is named, and what differs.
+        """
+        self.overview.replication = cast(Any, FakeReplication("Reachable", "Reachable", "Reachable"))
+        self.assertEqual(self.overview.status()["trouble"], "peer2 has not the same as we have: secret")
 
     def test_disk_and_database_are_troubles_too(self) -> None:
         """

@@ -334,6 +334,8 @@ class RunningPairTests(PairTestCase):
                 "received": 0,
                 "behind": 0,
                 "dialect": "batch",
+                "users": (await self.rows("peers"))[0]["users"],
+                "differs": [],
                 "last_error": None,
                 "next_try": None,
             },
