@@ -12,6 +12,7 @@ RFC 3261 sections 7, 8.1, 16.3 and 20.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, Self
 
 from sipxha.errors import RemoteError
@@ -421,7 +422,7 @@ class Request(Message):
         """
         held: Uri | None = self._typed.get("request-uri")
         if held is None:
-            held = _read("request-uri", self._uri, Uri.parse)
+            held = _read("request-uri", self._uri, _request_uri)
             if len(held.params) > self.limits.uri_params:
                 raise MalformedField("request-uri", self._uri)
             self._typed["request-uri"] = held
@@ -503,6 +504,10 @@ class Response(Message):
 
     def __repr__(self) -> str:
         return f"<Response {self._status} {self._reason} {self.get('call-id')}>"
+
+
+# Registrars are asked for the same few all the time.
+_request_uri = lru_cache(maxsize=256)(Uri.parse)
 
 
 def _number(text: str) -> int | None:
