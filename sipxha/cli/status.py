@@ -47,14 +47,18 @@ STATUS_COLUMNS = (
 PEER_COLUMNS = (
     "name",
     "state",
+    "since",
     "sent",
     "received",
     "behind",
+    "lag",
+    "round_trip",
     "dialect",
     "users",
     "differs",
     "last_error",
     "next_try",
+    "certificate_end",
 )
 
 REGISTRATION_COLUMNS = (
@@ -86,7 +90,7 @@ SHORT_REGISTRATION_COLUMNS = (
 )
 """Those that fit a terminal."""
 
-TIMES = frozenset({"started", "expires", "next_try"})
+TIMES = frozenset({"started", "expires", "next_try", "since", "certificate_end"})
 
 
 class _ControlConnection(http.client.HTTPConnection):

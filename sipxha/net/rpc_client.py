@@ -10,6 +10,7 @@ one's.  Nothing is tried twice: when to call again is the engine's to say.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -39,7 +40,7 @@ from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from sipxha.errors import RemoteError, SipxhaError
-from sipxha.net.tls import MutualTls
+from sipxha.net.tls import MutualTls, tls_reason
 from sipxha.sync import wire
 
 SILENCE = 3.0
@@ -111,6 +112,12 @@ class RpcClient:
             return result
 
         return call.addBoth(over)
+
+    def certificate_end(self, peer: str) -> datetime | None:
+        """
+        When the certificate that a peer showed last ends; C{None} while there is no connection.
+        """
+        return self._peers.certificate_end(peer)
 
     def close(self) -> Deferred[Any]:
         """
@@ -348,6 +355,16 @@ class _Peers:
                 return connection
         raise failure
 
+    def certificate_end(self, name: str) -> datetime | None:
+        """
+        When the certificate that a peer showed ends.
+        """
+        connection = self._connections.get(name)
+        if connection is None or connection.transport is None or not connection.transport.connected:
+            return None
+        certificate = connection.transport.getPeerCertificate()
+        return None if certificate is None else certificate.to_cryptography().not_valid_after_utc
+
     def abort(self, name: str) -> None:
         """
         Drop the connection to a peer, which the Agent does not do in the middle of an answer.
@@ -392,6 +409,6 @@ def _said(failure: Exception) -> str:
     for reason in reasons:
         if not reason.check(ResponseDone):
             return _said(reason.value) if isinstance(reason.value, Exception) else str(reason.value)
-    if isinstance(failure, SSL.Error) and failure.args and failure.args[0]:
-        return "TLS: " + ", ".join(str(each[-1]) for each in failure.args[0])
+    if isinstance(failure, SSL.Error):
+        return tls_reason(failure)
     return str(failure) or type(failure).__name__

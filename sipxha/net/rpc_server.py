@@ -15,15 +15,18 @@ from collections.abc import Iterator
 from io import BytesIO
 from typing import Any, Protocol
 
+from OpenSSL import SSL
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IListeningPort, IPullProducer, IReactorTCP, IReactorTime
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
 from twisted.web import http, server
 from twisted.web.resource import Resource
 from zope.interface import implementer
 
-from sipxha.net.tls import MutualTls, peer_names
+from sipxha.net.tls import MutualTls, peer_names, tls_reason
 from sipxha.sync import rpc, wire
 
 MOST_BODY = 1 << 20
@@ -158,6 +161,7 @@ class _Rpc2(Resource):
     def __init__(self, callee: Callee) -> None:
         super().__init__()
         self._callee = callee
+        self.refused = 0
 
     def render_POST(self, request: server.Request) -> bytes | int:
         if request.postpath:
@@ -171,6 +175,7 @@ class _Rpc2(Resource):
             caller = rpc.caller_of(params)
             names = peer_names(request.channel.transport)
             if caller not in names:
+                self.refused += 1
                 self._log.warn(
                     "refused {method}: {caller!r} is none of {names}",
                     method=method[:80],
@@ -187,6 +192,36 @@ class _Rpc2(Resource):
     def _plain(request: server.Request, status: int) -> bytes:
         request.setResponseCode(status)
         return b""
+
+
+class _Channel(http.HTTPChannel):
+    """
+    One connection, which may end before anybody has proved who it is.
+    """
+
+    _log = Logger()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if reason.check(SSL.Error):
+            self.site.refused += 1  # type: ignore[attr-defined]
+            peer: Any = self.transport.getPeer() if self.transport is not None else None
+            self._log.warn(
+                "refused a connection from {address}: {reason}",
+                address=getattr(peer, "host", "somewhere"),
+                reason=tls_reason(reason.value),
+            )
+        super().connectionLost(reason)
+
+
+class _Site(server.Site):
+    """
+    What is served, and how many were refused.
+    """
+
+    protocol = _Channel  # type: ignore[assignment]
+    noisy = False
+    displayTracebacks = False
+    refused = 0
 
 
 class _Secured(TLSMemoryBIOFactory):
@@ -224,11 +259,18 @@ class RpcServer:
 
     def __init__(self, reactor: IReactorTime, tls: MutualTls, callee: Callee) -> None:
         root = Resource()
-        root.putChild(b"RPC2", _Rpc2(callee))
-        site = server.Site(root, requestFactory=_Request, timeout=_HANDSHAKE, reactor=reactor)
-        site.displayTracebacks = False
-        site.noisy = False
-        self._secured = _Secured(tls, site)
+        rpc2 = _Rpc2(callee)
+        root.putChild(b"RPC2", rpc2)
+        self._site = _Site(root, requestFactory=_Request, timeout=_HANDSHAKE, reactor=reactor)
+        self._rpc2 = rpc2
+        self._secured = _Secured(tls, self._site)
+
+    @property
+    def refused(self) -> int:
+        """
+        How many connections and calls were refused because of who made them.
+        """
+        return self._site.refused + self._rpc2.refused
 
     def listen(self, reactor: IReactorTCP, address: str, port: int) -> IListeningPort:
         """

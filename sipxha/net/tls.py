@@ -188,6 +188,15 @@ def _mismatch(error: Exception) -> Exception:
     return ValueError("key and certificate do not belong together") if "mismatch" in str(error) else error
 
 
+def tls_reason(error: BaseException | None) -> str:
+    """
+    Why a connection ended, in OpenSSL's words.
+    """
+    if isinstance(error, SSL.Error) and error.args and error.args[0]:
+        return "TLS: " + ", ".join(str(each[-1]) for each in error.args[0])
+    return "TLS: " + (str(error) or type(error).__name__)
+
+
 def read_certificates(path: Path) -> list[crypto.X509]:
     """
     All certificates of a PEM file.

@@ -130,6 +130,21 @@ class Metrics(Collector):
         yield _counter("replication_resets", "Agreements on the numbering.", resets)
         found = [({"peer": peer}, count) for peer, count in replication.differences.items()]
         yield _counter("replication_differences", "Comparisons that found other rows there.", found)
+        round_trips = {peer: replication.round_trip(peer) for peer in states}
+        yield _gauge(
+            "replication_round_trip_seconds",
+            "From the last call to a peer until its answer, which waits for its disk.",
+            [({"peer": peer}, each) for peer, each in round_trips.items() if each is not None],
+        )
+        pulled = [({"peer": peer}, count) for peer, count in replication.pulled.items()]
+        yield _counter("replication_pulled_rows", "Rows that were pulled from a peer.", pulled)
+        yield _counter(
+            "replication_refused",
+            "Connections and calls that were refused because of who made them.",
+            [({}, replication.refused)],
+        )
+        differs = [({"peer": peer}, peer in replication.disagreement()) for peer in states]
+        yield _gauge("peer_differs", "1 where a peer has other users, rules or another secret.", differs)
         missed = replication.unacknowledged
         yield _counter("replication_unacknowledged", "Updates no peer confirmed in time.", [({}, missed)])
 

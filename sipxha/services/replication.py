@@ -10,6 +10,7 @@ registry's.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Any
 
 from twisted.application.service import Service
@@ -34,7 +35,7 @@ from sipxha.sync import agreement, wire
 from sipxha.sync import effects as fx
 from sipxha.sync.dialects import DIALECTS, Spoken
 from sipxha.sync.engine import Engine
-from sipxha.sync.link import State
+from sipxha.sync.link import Link, State
 from sipxha.sync.mesh import Settings
 
 PURGE_INTERVAL = 2.0
@@ -48,6 +49,7 @@ class Replication(Service):
 
     @ivar resets: How often numbering was agreed on anew, by peer.
     @ivar differences: How often a peer was found to hold other rows than we, by peer.
+    @ivar pulled: How many rows were pulled from each peer.
     @ivar ready: Fires when SIP may be served: C{True} when it must be without
         some peer's rows.
     """
@@ -106,6 +108,9 @@ class Replication(Service):
         self._acknowledgement = Acknowledgement(reactor)
         self._listening: IListeningPort | None = None
         self.resets = dict.fromkeys(self._engine.links, 0)
+        self.pulled = dict.fromkeys(self._engine.links, 0)
+        self._since = dict.fromkeys(self._engine.links, 0.0)
+        self._round_trips: dict[str, float] = {}
         self.differences = dict.fromkeys(self._engine.links, 0)
         # What was our last update when, until the peer has it.
         self._marks: dict[str, tuple[int, float]] = {}
@@ -125,6 +130,7 @@ class Replication(Service):
         if self._users is not None:
             self._met = self._users.start().addTimeout(self._startup_limit, self._reactor)
             self._met.addErrback(lambda failure: failure.trap(TimeoutError) and None)
+        self._since = dict.fromkeys(self._since, self._driver.now())
         self._driver.perform(self._engine.start(self._driver.now()))
         self._purging.start(PURGE_INTERVAL, now=False)
 
@@ -225,22 +231,41 @@ class Replication(Service):
         """
         A row for each peer, as C{sipxha peers} shows it.
         """
-        name = self._engine.name
-        return [
-            {
-                "name": link.name,
-                "state": link.state.value,
-                "sent": link.sent,
-                "received": link.received,
-                "behind": self._registry.count_after(name, link.sent),
-                "dialect": link.spoken.name,
-                "users": None if self._users is None else self._users.version(link.name),
-                "differs": [] if self._users is None else self._users.differing(link.name),
-                "last_error": None if link.state is State.REACHABLE else link.last_fault or None,
-                "next_try": None if link.next_try is None else _iso(link.next_try),
-            }
-            for link in self._engine.links.values()
-        ]
+        return [self._row(link) for link in self._engine.links.values()]
+
+    def _row(self, link: Link) -> dict[str, Any]:
+        behind, lag = self.lag(link.name)
+        round_trip = self._round_trips.get(link.name)
+        certificate = self._client.certificate_end(link.name)
+        return {
+            "name": link.name,
+            "state": link.state.value,
+            "since": _iso(self._since[link.name]),
+            "sent": link.sent,
+            "received": link.received,
+            "behind": behind,
+            "lag": round(lag, 3),
+            "round_trip": None if round_trip is None else round(round_trip, 6),
+            "dialect": link.spoken.name,
+            "users": None if self._users is None else self._users.version(link.name),
+            "differs": [] if self._users is None else self._users.differing(link.name),
+            "last_error": None if link.state is State.REACHABLE else link.last_fault or None,
+            "next_try": None if link.next_try is None else _iso(link.next_try),
+            "certificate_end": None if certificate is None else _iso(certificate.timestamp()),
+        }
+
+    @property
+    def refused(self) -> int:
+        """
+        How many connections and calls were refused because of who made them.
+        """
+        return self._server.refused
+
+    def round_trip(self, peer: str) -> float | None:
+        """
+        Seconds from our last call to a peer until its answer, which waits for its disk.
+        """
+        return self._round_trips.get(peer)
 
     def disagreement(self) -> dict[str, list[str]]:
         """
@@ -278,7 +303,10 @@ class Replication(Service):
     def _call(self, call: fx.Call) -> None:
         engine, driver = self._engine, self._driver
 
+        began = monotonic()
+
         def answered(value: Any) -> None:
+            self._round_trips[call.peer] = monotonic() - began
             driver.perform(engine.call_answered(call.id, value, driver.now()))
 
         def failed(failure: Failure) -> None:
@@ -313,6 +341,7 @@ class Replication(Service):
 
     def _report(self, effect: fx.Report) -> None:
         if isinstance(effect, fx.PeerChanged):
+            self._since[effect.peer] = self._driver.now()
             if self._users is not None and effect.state is not State.REACHABLE:
                 self._users.went(effect.peer)
             if effect.state is State.REACHABLE:
@@ -336,6 +365,7 @@ class Replication(Service):
             if self._users is not None:
                 self._users.came(effect.peer)
         elif isinstance(effect, fx.Pulled):
+            self.pulled[effect.peer] += effect.rows
             self._log.info(
                 "pulled {rows} rows of '{primary}' from '{peer}', {changed} were news",
                 rows=effect.rows,

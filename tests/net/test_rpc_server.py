@@ -4,14 +4,20 @@ Tests for L{sipxha.net.rpc_server} and the client together, over real HTTPS.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from OpenSSL import SSL
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint, wrapClientTLS
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.ssl import CertificateOptions
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
+from zope.interface import implementer
 
 from sipxha.config.model import Tls
 from sipxha.net.rpc_client import CallFailed, RpcClient
@@ -62,6 +68,19 @@ class _Raw(Protocol):
         self.lost.callback(None)
 
 
+@implementer(IOpenSSLClientConnectionCreator)
+class _Bare:
+    """
+    A client of TLS that shows nothing.
+    """
+
+    def __init__(self, options: CertificateOptions) -> None:
+        self._options = options
+
+    def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
+        return SSL.Connection(self._options.getContext(), None)
+
+
 class RpcTests(TestCase):
     """
     Tests for calls between two nodes.
@@ -70,7 +89,7 @@ class RpcTests(TestCase):
     def setUp(self) -> None:
         self.authority = Authority(Path(self.mktemp()))
         self.echo = _Echo()
-        server = RpcServer(reactor, MutualTls(self.authority.issue(SERVER)), self.echo)
+        server = self.server = RpcServer(reactor, MutualTls(self.authority.issue(SERVER)), self.echo)
         self.port = server.listen(reactor, "127.0.0.1", 0)
         self.addCleanup(server.close)
         self.addCleanup(self.port.stopListening)
@@ -153,11 +172,66 @@ class RpcTests(TestCase):
         other = Authority(Path(self.mktemp()))
         stranger = self.make_client(other.issue(CLIENT))
         await self.assertFailure(stranger.call(SERVER, "echo", [CLIENT, 1]), CallFailed)
+        await self.refusals(1)
         failure = await self.assertFailure(
             self.client.call("sipx3.example.com", "echo", [CLIENT, 1]), CallFailed
         )
         self.assertIn("answered with a certificate for sipx1.example.com", str(failure))
         self.assertEqual(self.echo.heard, [])
+
+    async def refusals(self, count: int) -> None:
+        """
+        Wait until the server has seen so many: it hears of a refusal after its client.
+        """
+        while self.server.refused < count:
+            await deferLater(reactor, 0.005)
+        self.assertEqual(self.server.refused, count)
+
+    async def test_whoever_cannot_prove_its_name_is_refused_and_counted(self) -> None:
+        """
+        Certificates that have ended, of nobody, with a common name, a wildcard
+        or a NUL in place of a name; and nothing of it is heard.
+        """
+        ended = self.make_client(self.authority.issue(CLIENT, days=-1))
+        await self.assertFailure(ended.call(SERVER, "echo", [CLIENT, 1]), CallFailed)
+        await self.refusals(1)
+        for count, tls in enumerate(
+            (
+                self.authority.issue(common_name=CLIENT),
+                self.authority.issue("*.example.com"),
+                self.authority.issue(f"{CLIENT}\0.example.org"),
+            ),
+            2,
+        ):
+            nobody = self.make_client(tls)
+            failure = await self.assertFailure(nobody.call(SERVER, "echo", [CLIENT, 1]), wire.Fault)
+            self.assertEqual(failure.code, rpc.AUTHENTICATION)
+            await self.refusals(count)
+        self.assertEqual(self.echo.heard, [])
+
+    async def test_a_client_without_a_certificate_is_refused(self) -> None:
+        """
+        Before it has said a word.
+        """
+        host: Any = self.port.getHost()
+        bare = CertificateOptions(verify=False)
+        plain = TCP4ClientEndpoint(reactor, "127.0.0.1", host.port)
+        talk: _Raw = await wrapClientTLS(_Bare(bare), plain).connect(Factory.forProtocol(_Raw))  # type: ignore[assignment]
+        assert talk.transport is not None
+        talk.transport.write(b"POST /RPC2 HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+        await talk.lost
+        self.assertEqual(talk.heard, b"")
+        await self.refusals(1)
+
+    async def test_the_end_of_the_certificate_of_a_peer_is_known(self) -> None:
+        """
+        While there is a connection.
+        """
+        self.assertIsNone(self.client.certificate_end(SERVER))
+        await self.client.call(SERVER, "echo", [CLIENT, 1])
+        end = self.client.certificate_end(SERVER)
+        assert end is not None
+        self.assertAlmostEqual((end - datetime.now(UTC)) / timedelta(days=5), 1.0, 2)
 
     async def test_many_rows_come_as_rows(self) -> None:
         """

@@ -97,7 +97,10 @@ class MetricsTests(SynchronousTestCase):
                 resets={"a": 2, "b": 0},
                 differences={"a": 0, "b": 1},
                 unacknowledged=1,
-                disagreement=dict,
+                round_trip=lambda peer: 0.25 if peer == "a" else None,
+                pulled={"a": 0, "b": 9},
+                refused=2,
+                disagreement=lambda: {"b": ["users"]},
             ),
         )
         samples = self.samples()
@@ -107,6 +110,11 @@ class MetricsTests(SynchronousTestCase):
         lag = (samples["replication_lag_updates{b}"], samples["replication_lag_seconds{b}"])
         self.assertEqual(lag, (7, 3.5))
         self.assertEqual(samples["replication_resets_total{a}"], 2)
+        self.assertEqual(samples["replication_round_trip_seconds{a}"], 0.25)
+        self.assertNotIn("replication_round_trip_seconds{b}", samples)
+        self.assertEqual(samples["replication_pulled_rows_total{b}"], 9)
+        self.assertEqual(samples["replication_refused_total"], 2)
+        self.assertEqual((samples["peer_differs{a}"], samples["peer_differs{b}"]), (0, 1))
 
     def test_messages_are_counted_by_service(self) -> None:
         """

@@ -326,20 +326,28 @@ class RunningPairTests(PairTestCase):
         """
         (peer,) = await self.rows("peers")
         self.assertEqual(
-            {**peer, "sent": 0, "received": 0, "last_error": None},
+            {
+                name: value
+                for name, value in {**peer, "sent": 0, "received": 0, "last_error": None}.items()
+                if name not in ("since", "round_trip", "users", "certificate_end")
+            },
             {
                 "name": self.west.name,
                 "state": "Reachable",
                 "sent": 0,
                 "received": 0,
                 "behind": 0,
+                "lag": 0.0,
                 "dialect": "batch",
-                "users": (await self.rows("peers"))[0]["users"],
                 "differs": [],
                 "last_error": None,
                 "next_try": None,
             },
         )
+        for name in ("since", "certificate_end"):
+            self.assertRegex(peer[name], r"^20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
+        self.assertLess(peer["since"], peer["certificate_end"])
+        self.assertGreater(peer["round_trip"], 0.0)
         (state,) = await self.rows("status")
         self.assertLessEqual(peer["sent"], state["update_number"])
 
