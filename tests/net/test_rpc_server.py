@@ -4,6 +4,7 @@ Tests for L{sipxha.net.rpc_server} and the client together, over real HTTPS.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -39,9 +40,18 @@ class _Echo:
 
     def __init__(self) -> None:
         self.heard: list[str] = []
+        self.made = 0
+
+    def _endless(self) -> Iterator[bytes]:
+        while True:
+            self.made += 1
+            yield b" " * (1 << 16)
 
     def call_received(self, exchange: Exchange, method: str, params: list[wire.Value]) -> None:
         self.heard.append(method)
+        if method == "endless":
+            exchange.answer_pieces(self._endless())
+            return
         if method != "rows":
             exchange.answer(wire.encode_answer(params[-1]))
             return
@@ -120,13 +130,13 @@ class RpcTests(TestCase):
         for value in values:
             self.assertEqual(await self.client.call(SERVER, "echo", [CLIENT, value]), value)
 
-    async def test_one_connection_carries_a_hundred_calls(self) -> None:
+    async def test_one_connection_carries_a_thousand_calls(self) -> None:
         """
         And a call whose caller is refused does not end it.
         """
         with self.assertRaises(wire.Fault):
             await self.client.call(SERVER, "echo", ["sipx9.example.com", 1])
-        for number in range(100):
+        for number in range(1000):
             self.assertEqual(await self.client.call(SERVER, "echo", [CLIENT, number]), number)
         port: Any = self.port
         self.assertEqual(len(port.factory.protocols), 1)
@@ -232,6 +242,25 @@ class RpcTests(TestCase):
         end = self.client.certificate_end(SERVER)
         assert end is not None
         self.assertAlmostEqual((end - datetime.now(UTC)) / timedelta(days=5), 1.0, 2)
+
+    async def test_a_caller_who_does_not_read_costs_little(self) -> None:
+        """
+        No more of an answer is made than the connection takes.
+        """
+        call = wire.encode_call("endless", [CLIENT])
+        answer, talk = await self.raw(
+            b"POST /RPC2 HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s" % (len(call), call)
+        )
+        self.assertTrue(answer.startswith(b"HTTP/1.1 200 "))
+        transport: Any = talk.transport
+        transport.pauseProducing()
+        made = -1
+        while made != self.echo.made:
+            made = self.echo.made
+            # Another caller is served meanwhile, and as long as that takes.
+            for number in range(20):
+                self.assertEqual(await self.client.call(SERVER, "echo", [CLIENT, number]), number)
+        self.assertLess(self.echo.made << 16, 64 << 20)
 
     async def test_many_rows_come_as_rows(self) -> None:
         """
