@@ -36,6 +36,7 @@ STATUS_COLUMNS = (
     "registrations",
     "changes",
     "refusals",
+    "shed",
     "emergency_calls",
     "update_number",
     "peers",

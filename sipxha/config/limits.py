@@ -1,7 +1,8 @@
 """
 How much one connection, or one sender of many, may cost us.
 
-Values only: L{sipxha.net.connections} and L{sipxha.net.stream} keep them.  How
+Values only: L{sipxha.net.connections}, L{sipxha.net.stream} and
+L{sipxha.services.gate} keep them.  How
 much one message may be is L{sipxha.sip.limits}'s.  The defaults are those of
 other servers, or a little less.
 """
@@ -43,3 +44,19 @@ class ConnectionLimits:
 
     unread: int = 1024 * 1024
     """Bytes that may wait for a far end that does not read."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadLimits:
+    """
+    What a node takes before it turns requests away.
+    """
+
+    requests_per_source: int = 50
+    """New requests that one address, or one /64 of IPv6, may send in a second."""
+
+    request_burst: int = 100
+    """How many of them at once."""
+
+    lag: int = 200
+    """Milliseconds that the node may be behind with its work."""

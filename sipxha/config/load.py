@@ -19,7 +19,7 @@ from lxml import etree
 
 from sipxha.auth.failures import FailureLimits
 from sipxha.config import model
-from sipxha.config.limits import ConnectionLimits
+from sipxha.config.limits import ConnectionLimits, LoadLimits
 from sipxha.config.pem_files import pem_problems, public_pem_problems
 from sipxha.config.schema import NAMESPACE, Schema, line_of
 from sipxha.errors import LocalError
@@ -362,6 +362,7 @@ class _Reading:
             MessageLimits(**_numbers(element, MessageLimits)),
             ConnectionLimits(**_numbers(element, ConnectionLimits)),
             FailureLimits(**_numbers(element, FailureLimits)),
+            LoadLimits(**_numbers(element, LoadLimits)),
         )
 
     def _look_for_port_collisions(self, config: model.Config) -> None:
@@ -432,7 +433,7 @@ def _text(element: etree._Element, attribute: str, default: str = "") -> str:
 
 
 def _numbers(
-    element: etree._Element, of: type[MessageLimits | ConnectionLimits | FailureLimits]
+    element: etree._Element, of: type[MessageLimits | ConnectionLimits | FailureLimits | LoadLimits]
 ) -> dict[str, int]:
     """
     The attributes that have the names of fields of a class.

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sipxha.auth.failures import FailureLimits
-from sipxha.config.limits import ConnectionLimits
+from sipxha.config.limits import ConnectionLimits, LoadLimits
 from sipxha.sip.limits import MessageLimits
 
 
@@ -271,6 +271,7 @@ class Limits:
     message: MessageLimits = field(default_factory=MessageLimits)
     connection: ConnectionLimits = field(default_factory=ConnectionLimits)
     failure: FailureLimits = field(default_factory=FailureLimits)
+    load: LoadLimits = field(default_factory=LoadLimits)
 
 
 DEFAULT_LIMITS = Limits()

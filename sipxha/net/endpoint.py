@@ -107,6 +107,9 @@ class Endpoint(Service):
     @ivar requests: How many came in, by method, repetitions and stateless ones included.
     @ivar answers: How many were sent, by status.
     @ivar malformed: How many messages came in that are none, or against the rules.
+
+    @ivar gate: Asked about each new request; one that it turns away with a
+        number of seconds is answered 503, and forgotten.
     """
 
     _log = Logger()
@@ -131,6 +134,7 @@ class Endpoint(Service):
         """
         self.setName(name)
         self.advertised = advertised
+        self.gate: Callable[[Request, Flow], int | None] | None = None
         self._host = (f"[{advertised}]" if ":" in advertised else advertised).lower()
         self._user = user
         self._mint = mint
@@ -352,6 +356,8 @@ class Endpoint(Service):
             try:
                 if flow.transport == "tls":
                     self._note_alias(message, flow)
+                if self.gate is not None and self._is_turned_away(message, flow, self.gate):
+                    return
                 effects = self._layer.request_received(message, flow, self._driver.now())
             except RemoteError as error:
                 self._refuse(message, flow, error)
@@ -398,6 +404,19 @@ class Endpoint(Service):
         via = request.via
         if "alias" in via.params:
             self._transports.connections.add_alias(flow, via.port or DEFAULT_PORTS["tls"])
+
+    def _is_turned_away(
+        self, request: Request, flow: Flow, gate: Callable[[Request, Flow], int | None]
+    ) -> bool:
+        if request.method in ("ACK", "CANCEL") or self._layer.knows(request):
+            return False
+        seconds = gate(request, flow)
+        if seconds is None:
+            return False
+        response = self.own_response(request, 503)
+        response.add("retry-after", str(seconds))
+        self.send_stateless_response(response, flow)
+        return True
 
     def _refuse(self, request: Request, flow: Flow, error: RemoteError) -> None:
         if request.method == "ACK":

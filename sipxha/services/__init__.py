@@ -11,6 +11,7 @@ One Twisted service for each of a node's jobs.
     forwarding    one forwarded request and its branches, and
     cluster       the values that they share
     fork_proxy    the domain's front door
+    gate          who is turned away when there is too much to do
     edge          the flows to phones behind NAT, TCP and TLS
     auth_proxy    permissions, and staying in the dialog
     proxies       makes these two from the configuration

@@ -163,6 +163,9 @@ class Metrics(Collector):
             malformed.append((service, endpoint.malformed))
             transactions.append((service, endpoint.transactions))
             connections.append((service, endpoint.open_connections))
+        if self._overview.gate is not None:
+            shed = [({"cause": cause}, count) for cause, count in self._overview.gate.shed.items()]
+            yield _counter("shed", "Requests that were turned away under load.", shed)
         if self._overview.fork_proxy is not None:
             emergencies = self._overview.fork_proxy.emergencies
             yield _counter("emergency_calls", "Emergency calls that were let through.", [({}, emergencies)])

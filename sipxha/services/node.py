@@ -49,6 +49,7 @@ from sipxha.services.change_log import ChangeLog
 from sipxha.services.cluster import Cluster
 from sipxha.services.console import Action, Console
 from sipxha.services.edge import Edge
+from sipxha.services.gate import Gate
 from sipxha.services.loop_lag import INTERVAL
 from sipxha.services.metrics import Metrics
 from sipxha.services.neighbours import Neighbours
@@ -223,6 +224,8 @@ class Node(Service):
         if config.registrar is not None:
             # Stopped before what carries its last words.
             self._run(self._reg_events)
+        if self.overview.gate is not None:
+            self._run(self.overview.gate)
         if self._edge is not None:
             if self.overview.registry is not None:
                 self._edge.take_up(self.overview.registry.all_current(self._reactor.seconds()))
@@ -492,12 +495,21 @@ class Node(Service):
             ),
             knows=self._neighbours.knows,
         )
+        emergency = EmergencyNumbers(
+            config.emergency,
+            config.domain.name,
+            lambda uri: cluster.is_ours(uri) or uri.host == node.listen,
+        )
+        self.overview.gate = Gate(
+            self._reactor,
+            config.limits.load,
+            self._neighbours.is_node,
+            self._neighbours.knows,
+            emergency,
+            config.secret,
+            _CHANCE.random,
+        )
         if config.proxy is not None:
-            emergency = EmergencyNumbers(
-                config.emergency,
-                config.domain.name,
-                lambda uri: cluster.is_ours(uri) or uri.host == node.listen,
-            )
             fork_proxy = self.overview.fork_proxy = make_fork_proxy(
                 self._reactor, config, config.proxy, cluster, _CHANCE.getrandbits(32), emergency
             )
@@ -522,6 +534,8 @@ class Node(Service):
             self.overview.call_log.observer_started(proxy.observer, type(proxy).__name__)
         public = config.tls if isinstance(config, model.Proxy) else None
         proxy.endpoint = self._endpoint(name, config.ports, proxy, locator, public)
+        if self.overview.gate is not None:
+            proxy.endpoint.gate = self.overview.gate.judge
         return proxy.endpoint
 
     def _endpoint(

@@ -22,6 +22,7 @@ from sipxha.registry.table import Registry
 from sipxha.services.call_log import CallLog
 from sipxha.services.change_log import ChangeLog
 from sipxha.services.fork_proxy import ForkProxy
+from sipxha.services.gate import Gate
 from sipxha.services.loop_lag import LoopLag
 from sipxha.services.replication import Replication
 from sipxha.services.user_files import UserFiles
@@ -51,6 +52,7 @@ class Overview:
     endpoints: Sequence[Endpoint] = ()
     change_log: ChangeLog | None = None
     fork_proxy: ForkProxy | None = None
+    gate: Gate | None = None
     failures: Failures | None = None
     loop_lag: LoopLag = field(default_factory=partial(LoopLag, time.monotonic))
     certificates: Mapping[str, datetime] = field(default_factory=dict)
@@ -88,6 +90,7 @@ class Overview:
             "registrations": 0 if registry is None else sum(registry.live(self.now()).values()),
             "changes": {} if self.change_log is None else dict(self.change_log.changes),
             "refusals": {} if self.change_log is None else dict(sorted(self.change_log.refusals.items())),
+            "shed": {} if self.gate is None else dict(sorted(self.gate.shed.items())),
             "emergency_calls": 0 if self.fork_proxy is None else self.fork_proxy.emergencies,
             "update_number": None if registry is None else registry.update_number,
             "peers": len(states),

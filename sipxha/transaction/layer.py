@@ -179,6 +179,14 @@ class TransactionLayer:
             self._step(server, _REQUEST, now, effects)
         return effects
 
+    def knows(self, request: Request) -> bool:
+        """
+        Whether a request belongs to a transaction that is alive.
+
+        @raise MalformedField: As L{request_received}.
+        """
+        return server_key(request) in self._servers
+
     def response_received(self, response: Response, now: float) -> list[Effect]:
         """
         A response came in.  One that answers nothing of ours is dropped (RFC

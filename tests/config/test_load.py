@@ -16,7 +16,7 @@ from sipxha.auth.failures import FailureLimits
 from sipxha.config import model
 from sipxha.config.certificates import make_authority, make_node, write_node
 from sipxha.config.init import Cluster, Server, make_cluster
-from sipxha.config.limits import ConnectionLimits
+from sipxha.config.limits import ConnectionLimits, LoadLimits
 from sipxha.config.load import ConfigurationRefused, load
 from sipxha.config.rules import (
     load_auth_rules,
@@ -188,6 +188,10 @@ class AcceptedTests(LoadCase):
             number = getattr(default.failure, name) + 1
             expected = model.Limits(failure=FailureLimits(**{name: number}))
             self.assertEqual(self.limits_with(name, number), expected)
+        for name in (field.name for field in fields(LoadLimits)):
+            number = getattr(default.load, name) + 1
+            expected = model.Limits(load=LoadLimits(**{name: number}))
+            self.assertEqual(self.limits_with(name, number), expected)
 
     def test_the_limits_that_the_example_shows_are_the_defaults(self) -> None:
         """
@@ -197,7 +201,7 @@ class AcceptedTests(LoadCase):
         (shown,) = re.findall(r"<limits [^>]*/>", text)
         self.assertEqual(
             shown.count("="),
-            sum(len(fields(each)) for each in (MessageLimits, ConnectionLimits, FailureLimits)),
+            sum(len(fields(each)) for each in (MessageLimits, ConnectionLimits, FailureLimits, LoadLimits)),
         )
         self.assertEqual(self.load_with(shown).limits, model.DEFAULT_LIMITS)
 

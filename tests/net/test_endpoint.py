@@ -231,6 +231,30 @@ class ServerTests(EndpointCase):
         self.assertEqual(self.received(), [200, 200])
         self.assertEqual(self.heard(), ["request"])
 
+    def test_H04_what_the_gate_turns_away_leaves_nothing_behind(self) -> None:
+        """
+        503 with Retry-After, without a transaction; nobody is asked about what
+        was let in before, an ACK or a CANCEL.
+        """
+        asked: list[str] = []
+
+        def gate(request: Request, flow: Flow) -> int | None:
+            asked.append(request.method)
+            return 17
+
+        self.endpoint.gate = gate
+        self.reactor.udp.receive(a_request("INVITE").encode())
+        ((response, _),) = self.reactor.udp.take()
+        assert isinstance(response, Response)
+        self.assertEqual((response.status, response.get("retry-after")), (503, "17"))
+        self.assertEqual((self.endpoint.transactions, self.heard(), asked), (0, [], ["INVITE"]))
+        self.endpoint.gate = None
+        self.reactor.udp.receive(a_request("INVITE").encode())
+        self.endpoint.gate = gate
+        for method in ("INVITE", "ACK", "CANCEL"):
+            self.reactor.udp.receive(a_request(method).encode())
+        self.assertEqual(asked, ["INVITE"])
+
     def test_a_cancel_of_nothing_is_answered_481(self) -> None:
         """
         And the user hears nothing of it.

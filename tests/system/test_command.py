@@ -303,6 +303,7 @@ class RunningPairTests(PairTestCase):
             {"registered", "refreshed", "removed", "flow closed", "administrative"},
         )
         self.assertTrue(all(status.isdigit() for status in state.pop("refusals")))
+        self.assertEqual(state.pop("shed"), {})
         self.assertEqual(
             state,
             {

@@ -4,9 +4,14 @@ Somebody calls for help when nothing works.
 
 from __future__ import annotations
 
+from typing import Any
+
+from twisted.internet.protocol import DatagramProtocol
+from twisted.internet.task import LoopingCall
+
 from sipxha.cli.status import ask
 from tests.support.pair import DOMAIN
-from tests.system.servers import PairTestCase
+from tests.system.servers import PairTestCase, reactor, until
 
 RULES = """\
 <mappings xmlns="http://www.sipfoundry.org/sipX/schema/xml/fallback-00-00">
@@ -29,37 +34,113 @@ PERMISSIONS = """\
 </mappings>
 """
 
+REGISTER = """\
+REGISTER sip:{domain} SIP/2.0
+Via: SIP/2.0/UDP {source};branch=z9hG4bKflood{number}
+Max-Forwards: 70
+From: <sip:1000@{domain}>;tag=flood
+To: <sip:1000@{domain}>
+Call-ID: flood-{number}
+CSeq: 1 REGISTER
+Content-Length: 0
+
+"""
+
+
+class Flood(DatagramProtocol):
+    """
+    Somebody who sends REGISTERs and does not stop.
+
+    @ivar refused: How many were answered 503 with Retry-After.
+    """
+
+    def __init__(self, target: str, source: str) -> None:
+        self.refused = 0
+        self._target = target
+        self._sent = 0
+        self._port = reactor.listenUDP(0, self, interface=source)
+        self._source = f"{source}:{self._port.getHost().port}"
+        self._sending = LoopingCall(self._send)
+        self._sending.start(0.02)
+
+    def stop(self) -> Any:
+        """
+        Stop all the same.
+        """
+        self._sending.stop()
+        return self._port.stopListening()
+
+    def _send(self) -> None:
+        for _ in range(40):
+            self._sent += 1
+            request = REGISTER.format(source=self._source, number=self._sent, domain=DOMAIN)
+            assert self.transport is not None
+            self.transport.write(request.replace("\n", "\r\n").encode(), (self._target, 5060))
+
+    def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
+        """
+        Count the refusals.
+        """
+        self.refused += datagram.startswith(b"SIP/2.0 503") and b"\r\nRetry-After: " in datagram
+
 
 class EmergencyTests(PairTestCase):
     """
-    A node that is alone.
+    A node that knows three gateways, of which one lives.
     """
 
-    async def test_help_is_reached_when_all_else_is_gone(self) -> None:
+    async def setUp(self) -> None:  # type: ignore[override]
         """
-        From a phone that nobody knows, with the other node, the database and
-        two gateways dead, to a gateway that nobody may dial.  The call goes on
-        like any other, also when the dead gateways are in quarantine.
+        Nobody may dial that one, and the other two are dead.
         """
-        gateway = self.phone()
-        gateways = [f"{self.pair.network}.250;transport=tcp", f"{self.pair.network}.251", gateway.address]
+        await super().setUp()
+        self.gateway = self.phone()
+        gateways = [
+            f"{self.pair.network}.250;transport=tcp",
+            f"{self.pair.network}.251",
+            self.gateway.address,
+        ]
         transforms = "".join(f"<transform><url>&lt;sip:112@{each}&gt;</url></transform>" for each in gateways)
-        rules = self.east.folder / "fallbackrules.xml"
-        self.change(rules, RULES.format(domain=DOMAIN, transforms=transforms))
-        self.change(self.east.folder / "authrules.xml", PERMISSIONS.format(gateway=gateway.address))
+        folder = self.east.folder
+        self.change(folder / "fallbackrules.xml", RULES.format(domain=DOMAIN, transforms=transforms))
+        self.change(folder / "authrules.xml", PERMISSIONS.format(gateway=self.gateway.address))
         text = self.east.config.read_text()
         self.change(self.east.config, text.replace("</sipxha>", "<emergency>112 911</emergency></sipxha>"))
         await self.east.stop()
         await self.east.start()
+        self.stranger = self.phone(user="nobody", password="wrong")
+
+    async def test_help_is_reached_when_all_else_is_gone(self) -> None:
+        """
+        From a phone that nobody knows, with the other node and the database
+        dead.  The call goes on like any other, also when the dead gateways are
+        in quarantine.
+        """
         self.west.kill()
         self.east.kill_database()
         logged = self.east.logged
-        stranger = self.phone(user="nobody", password="wrong")
         for _ in range(2):
-            call = await stranger.call(f"sip:112@{self.east.address}", through=self.east.address)
-            self.assertEqual(gateway.rung[-1].uri, f"sip:112@{gateway.address}")
+            call = await self.stranger.call(f"sip:112@{self.east.address}", through=self.east.address)
+            self.assertEqual(self.gateway.rung[-1].uri, f"sip:112@{self.gateway.address}")
             response = await call.hang_up()
             self.assertEqual(response.status, 200)
         warnings = [line for line in self.east.lines_after(logged) if "emergency call to 112" in line]
         self.assertEqual(len(warnings), 2)
         self.assertEqual(ask(self.east.config, "/status")["emergency_calls"], 2)
+
+    async def test_H04_help_is_reached_under_a_flood(self) -> None:
+        """
+        A node that is behind for long turns REGISTERs away, and takes the call.
+        """
+        text = self.east.config.read_text()
+        self.change(self.east.config, text.replace("</sipxha>", '<limits lag="1"/></sipxha>'))
+        await self.east.stop()
+        await self.east.start()
+        flood = Flood(self.east.address, f"{self.pair.network}.{next(self.pair.hosts)}")
+        self.addCleanup(flood.stop)
+        await until(lambda: flood.refused, "nothing is turned away")
+        call = await self.stranger.call(f"sip:112@{DOMAIN}", through=self.east.address)
+        self.assertEqual((await call.hang_up()).status, 200)
+        status = ask(self.east.config, "/status")
+        self.assertGreater(status["shed"]["REGISTER"], 0)
+        self.assertEqual(status["emergency_calls"], 1)
