@@ -12,6 +12,7 @@ if every client got what it expected.
     client    the process of a client
     sipp      a process of sipp and its figures
     crowd     sipp: a thousand calls, ten thousand users
+    calls     sipp: a hundred calls a second, and a node that dies
     sipsak    sipsak: asks, pings, registers, unregisters
     softphone what baresip and linphone have in common, as a play sees it
     baresip   a baresip without a screen

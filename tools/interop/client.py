@@ -26,13 +26,16 @@ class Client(ProcessProtocol):
         """Fires with the exit status, or a number below zero for a signal."""
 
         self.is_running = True
+        self.pid = 0
         self.output = ""
 
     def connectionMade(self) -> None:
         """
         Nobody types anything.
         """
-        cast(IProcessTransport, self.transport).closeStdin()
+        transport = cast(Any, self.transport)
+        self.pid = transport.pid
+        transport.closeStdin()
 
     def outReceived(self, data: bytes) -> None:
         """

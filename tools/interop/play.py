@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from tools.interop import crowd, phones, sipsak, strangers
+from tools.interop import calls, crowd, phones, sipsak, strangers
+from tools.interop.calls import Calls
 from tools.interop.capture import Capture
 from tools.interop.crowd import Crowd
 from tools.interop.phones import Phones
@@ -22,7 +23,7 @@ from tools.story import Story, expect
 ROOT = Path(__file__).parent.parent.parent
 
 
-CHAPTERS = ("softphones", "sipp", "sipsak", "strangers", "many")
+CHAPTERS = ("softphones", "sipp", "sipsak", "strangers", "many", "calls")
 
 
 class Interop:
@@ -37,6 +38,7 @@ class Interop:
         self.story = story
         self.stage = Stage(story, folder)
         self.crowd = Crowd(self.stage)
+        self.calls = Calls(self.stage)
         self.phones = Phones(self.stage)
         self.sipsak = Sipsak(self.stage)
         self.strangers = Strangers(self.stage, self.sipsak)
@@ -49,7 +51,7 @@ class Interop:
         """
         story, stage = self.story, self.stage
         users = [*map(crowd.user, range(crowd.USERS)), *map(crowd.member, range(crowd.CROWD))]
-        users += [*phones.USERS, sipsak.PINGER]
+        users += [*phones.USERS, *calls.USERS, sipsak.PINGER]
         story.title("Two nodes")
         await story.step(
             f'a pair with digest="{DIGEST}" and min-expires="{MIN_EXPIRES}"', partial(stage.write, users)
@@ -124,6 +126,21 @@ class Interop:
             play.register_many,
         )
         await story.step(f"both nodes know all {2 * crowd.CROWD} contacts", play.same_crowd)
+
+    async def _calls(self) -> None:
+        story, play = self.story, self.calls
+        story.title("Calls")
+        await story.step("sipp answers for three users", play.register)
+        await story.step(
+            f"{2 * calls.RATE} calls in a second for {calls.SECONDS} s through both nodes, and none fails",
+            play.call_for_a_minute,
+        )
+        await story.step(
+            f"sipx1 is killed in the middle of calls: at sipx2 each is set up within {calls.SETUP_LIMIT:g} s",
+            play.lose_a_node,
+        )
+        await story.step("sipx1 comes back", play.come_back)
+        await story.step("sipxha resolve loses none of these calls", play.bill)
 
     async def _afterwards(self) -> None:
         story = self.story

@@ -110,6 +110,15 @@ class Sipp(Client):
         hours, minutes, seconds, micros = map(int, self._columns()[f"ResponseTime{timer}(C)"].split(":"))
         return hours * 3600 + minutes * 60 + seconds + micros / 1e6
 
+    def response_times(self) -> list[float]:
+        """
+        @return: each time that the first timer took, in seconds; sipp was
+            started with C{-trace_rtt}.
+        """
+        (file,) = self._statistics.parent.glob(f"*_{self.pid}_rtt.csv")
+        _, *rows = (line.split(";") for line in file.read_text().splitlines())
+        return [float(row[1]) / 1000 for row in rows if row[2:3] == ["1"]]
+
     def complaint(self) -> str:
         """
         @return: what it wrote about its first error.
