@@ -5,6 +5,7 @@ Sockets: everything that touches the network, and nothing that decides.
     - endpoint: one SIP service's ports and transactions, and its user
     - branch: one request on its way through several hops
     - transports: which socket a SIP message takes
+    - siblings: what endpoints of one process hand each other without a socket
     - connections: and which of the connections over TCP and TLS
     - udp, stream: datagrams and connections that carry SIP
     - stun: tells a phone behind a NAT which address it has

@@ -24,6 +24,7 @@ from sipxha.config.model import DEFAULT_LIMITS, Limits, Ports
 from sipxha.errors import LocalError, RemoteError
 from sipxha.net.branch import Branch, IBranchObserver
 from sipxha.net.driver import Driver
+from sipxha.net.siblings import Siblings
 from sipxha.net.sip_tls import SipTls
 from sipxha.net.transports import DEFAULT_PORTS, Transports
 from sipxha.sip import ids
@@ -96,7 +97,6 @@ class _Attempt(NamedTuple):
 
     branch: Branch
     hop: Hop | Flow
-    data: bytes
 
 
 class Endpoint(Service):
@@ -126,11 +126,13 @@ class Endpoint(Service):
         tls: SipTls | None = None,
         limits: Limits = DEFAULT_LIMITS,
         is_neighbour: Callable[[str], bool] = lambda address: False,
+        siblings: Siblings | None = None,
     ) -> None:
         """
         @param tls: Must be there if a TLS port is.
         @param is_neighbour: Whether an address is that of a server of ours,
             which may open any number of connections.
+        @param siblings: The other endpoints of this process.
         """
         self.setName(name)
         self.advertised = advertised
@@ -141,7 +143,9 @@ class Endpoint(Service):
         self._reactor = reactor
         self._layer = TransactionLayer()
         self._driver: Driver[Effect] = Driver(reactor, self._layer, self._perform, self._perform_failed)
-        self._transports = Transports(reactor, listen, ports, self, tls, limits, is_neighbour)
+        self._transports = Transports(
+            reactor, listen, ports, self, tls, limits, is_neighbour, siblings, advertised
+        )
         self._attempts: dict[ClientKey, _Attempt] = {}
         self._held: dict[ServerKey, Flow] = {}
         self.requests = dict.fromkeys((*METHODS, OTHER), 0)
@@ -277,7 +281,7 @@ class Endpoint(Service):
             if self._transports.speaks(hop):
                 ack = request.copy()
                 ack.prepend("via", self._via(hop.transport, branch))
-                self._transports.send(ack.encode(), hop, None)
+                self._transports.request(ack, hop, None)
                 return
 
     def send_stateless_response(self, response: Response, flow: Flow) -> None:
@@ -309,17 +313,24 @@ class Endpoint(Service):
         request = branch.request.copy()
         branch_id = ids.branch(self._mint) + suffix
         request.prepend("via", self._via(hop.transport, branch_id))
-        data = request.encode()
         detoured = False
-        if may_detour and len(data) > LARGE and hop.transport == "udp" and isinstance(hop, Hop):
+        if (
+            may_detour
+            and hop.transport == "udp"
+            and isinstance(hop, Hop)
+            and len(request.encode()) > LARGE
+            and not self._transports.is_sibling(hop)
+        ):
             over_tcp = hop._replace(transport="tcp")
             if self._transports.speaks(over_tcp):
                 detoured = True
                 hop = over_tcp
                 request.replace_first("via", self._via("tcp", branch_id))
-                data = request.encode()
         key = client_key(request)
-        self._attempts[key] = _Attempt(branch, hop, data)
+        self._attempts[key] = _Attempt(branch, hop)
+        if self._transports.is_sibling(hop):
+            # It cannot be dead while we live; and when we are late, so is it.
+            patience = None
         self._driver.perform(self._layer.send(request, hop, self._driver.now(), patience))
         return key, detoured
 
@@ -443,14 +454,9 @@ class Endpoint(Service):
             self.respond(effect.key, self.own_response(effect.request, status))
 
     def _send_request(self, effect: vocabulary.SendRequest) -> None:
-        attempt = self._attempts.get(effect.key)
-        if attempt is None:
-            # A CANCEL: one that cannot be sent is one that nobody answers.
-            self._transports.send(effect.request.encode(), effect.hop, None)
-        elif effect.request.method == effect.key.method:
-            self._transports.send(attempt.data, effect.hop, effect.key)
-        else:
-            self._transports.send(effect.request.encode(), effect.hop, effect.key)
+        # A CANCEL that cannot be sent is one that nobody answers.
+        key = effect.key if effect.key in self._attempts else None
+        self._transports.request(effect.request, effect.hop, key)
 
     def _send_response(self, effect: vocabulary.SendResponse) -> None:
         self.answers[effect.response.status] += 1

@@ -19,10 +19,11 @@ from twisted.internet.interfaces import IListeningPort
 from sipxha.config.model import DEFAULT_LIMITS, Limits, Ports
 from sipxha.errors import LocalError
 from sipxha.net.connections import Connections
+from sipxha.net.siblings import HANDED, Siblings
 from sipxha.net.sip_tls import SipTls
 from sipxha.net.udp import MAX_DATAGRAM, SipDatagrams
 from sipxha.sip.hop import Flow, Hop
-from sipxha.sip.message import MalformedMessage, Message, Response
+from sipxha.sip.message import MalformedMessage, Message, Request, Response
 from sipxha.transaction.vocabulary import ClientKey, ServerKey
 
 BACKLOG = 512
@@ -86,13 +87,19 @@ class Transports:
         tls: SipTls | None = None,
         limits: Limits = DEFAULT_LIMITS,
         is_neighbour: Callable[[str], bool] = lambda address: False,
+        siblings: Siblings | None = None,
+        advertised: str = "",
     ) -> None:
         """
         @param tls: Must be there if a TLS port is.
         @param is_neighbour: Whether an address is that of a server of ours,
             which may open any number of connections.
+        @param siblings: Who else is in this process.
+        @param advertised: The address under which they know us.
         """
         self.receiver = receiver
+        self._siblings = siblings or Siblings(reactor)
+        self._advertised = advertised or listen
         self.connections = Connections(reactor, listen, receiver, tls, limits, is_neighbour)
         self._reactor = reactor
         self._listen = listen
@@ -121,6 +128,7 @@ class Transports:
             self._listening.append(listening)
             address: Any = listening.getHost()
             self._bound[transport] = address.port
+            self._siblings.add(transport, self._advertised, address.port, self.receiver)
         self.connections.is_wanted = True
 
     def _bind(self, transport: str, port: int) -> IListeningPort:
@@ -137,6 +145,7 @@ class Transports:
     def _release(self) -> Deferred[Any]:
         listening, self._listening = self._listening, []
         self._bound.clear()
+        self._siblings.remove(self.receiver)
         self._datagrams = None
         return gatherResults([maybeDeferred(port.stopListening) for port in listening])
 
@@ -159,7 +168,25 @@ class Transports:
         """
         return hop.transport in self._bound
 
+    def is_sibling(self, hop: Hop | Flow) -> bool:
+        """
+        Whether this hop is in our own process.
+        """
+        return self._siblings.has(hop)
+
     # Sending
+
+    def request(self, request: Request, hop: Hop | Flow, key: ClientKey | None) -> None:
+        """
+        Send a request to a sibling as it is, and to anybody else as L{send}
+        does.
+        """
+        transport = hop.transport
+        if self._siblings.has(hop) and transport in self._bound:
+            sender = (self._advertised, self._bound[transport])
+            self._siblings.hand(request.copy(), transport, (hop.address, hop.port), sender)
+        else:
+            self.send(request.encode(), hop, key)
 
     def send(self, data: bytes, hop: Hop | Flow, key: ClientKey | ServerKey | None) -> None:
         """
@@ -183,6 +210,10 @@ class Transports:
         Send a response the way that its request came, or as near as can be
         (RFC 3261 section 18.2.2, RFC 3581 section 4).
         """
+        if flow.connection == HANDED:
+            there, here = (flow.address, flow.port), (flow.local_address, flow.local_port)
+            self._siblings.hand(response.copy(), flow.transport, there, here)
+            return
         data = response.encode()
         if flow.transport == "udp":
             address, port = flow.address, flow.port
@@ -206,6 +237,8 @@ class Transports:
 
         @return: Whether they do; if not, it has to be read, and L{respond}.
         """
+        if flow.connection == HANDED:
+            return False
         start = data.find(b"\r\n") + 2
         end = data.find(b"\r\n", start)
         top = data[start:end]

@@ -36,6 +36,7 @@ from sipxha.errors import LocalError, SipxhaError
 from sipxha.net.dns import TRANSPORTS, Locator, resolver_for
 from sipxha.net.endpoint import Endpoint, ITransactionUser
 from sipxha.net.postgres_gate import PostgresGate
+from sipxha.net.siblings import Siblings
 from sipxha.net.sip_tls import SipTls
 from sipxha.net.tls import MutualTls
 from sipxha.registry.domain import ServedDomain
@@ -133,6 +134,7 @@ class Node(Service):
         self._tls: list[Callable[[], None]] = []
         """The same for each user of the certificates."""
 
+        self._siblings = Siblings(reactor)
         self._edge: Edge | None = None
         self._actions: dict[bytes, Action] = {}
         """What may be posted to the control socket, as soon as it can be done."""
@@ -567,6 +569,7 @@ class Node(Service):
             tls,
             config.limits,
             is_neighbour=self._neighbours.knows,
+            siblings=self._siblings,
         )
 
     def _ports(self) -> dict[str, dict[str, int]]:

@@ -230,6 +230,15 @@ class FailoverTests(BranchCase):
         self.assertEqual({address for _, address in self.take()}, {"10.0.0.3"})
         self.assertEqual(self.heard_since(), [])
 
+    def test_a_service_of_our_own_process_is_waited_for(self) -> None:
+        """
+        It cannot be dead while we live; and when it is late, so are we.
+        """
+        self.ask(Hop("udp", "10.0.0.1", 5060), TWO, first_answer=0.8)
+        self.reactor.pump([0.4] * 5)
+        self.assertEqual(self.take(), [])
+        self.assertEqual(self.heard_since(), [])
+
     def test_a_request_that_still_waits_for_its_connection_is_not_sent_late(self) -> None:
         """
         The call has gone elsewhere.

@@ -15,7 +15,7 @@ from sipxha.sip.response import response_to
 from tests.support.phone import Call, CallFailed
 from tests.system.servers import PairTestCase, Server, reactor, until
 
-SETTLING = 100.0
+SETTLING = 150.0
 """Seconds in which every transaction comes to its end, with a margin."""
 
 
@@ -104,7 +104,7 @@ class ConnectionTests(PairTestCase):
     Tests for connections of phones that are lost in the middle of a call.
     """
 
-    timeout = 200
+    timeout = 300
 
     async def test_at_every_moment_of_a_call(self) -> None:
         """

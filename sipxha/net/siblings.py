@@ -1,0 +1,88 @@
+"""
+The endpoints of one process, which hand each other messages without a socket.
+
+What passes is what would have passed over TCP or UDP on this machine: in
+order, later and never from within the sender, answered the same way back, and
+only to ports that are bound at that moment.  A message is given as it is, a
+copy, so that it is neither printed nor read again.  TLS is left to sockets:
+who it is for has to be proved.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from twisted.logger import Logger
+
+from sipxha.sip.hop import Flow, Hop
+from sipxha.sip.message import Message
+
+if TYPE_CHECKING:
+    from sipxha.net.transports import Receiver
+
+HANDED = -1
+"""The connection of a L{Flow} from a sibling; real ones count from 1."""
+
+
+class Siblings:
+    """
+    Who is there, and what is on its way.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._places: dict[tuple[str, str, int], Receiver] = {}
+        self._waiting: deque[tuple[tuple[str, str, int], Message, Flow]] = deque()
+
+    def add(self, transport: str, address: str, port: int, receiver: Receiver) -> None:
+        """
+        A port was bound.
+        """
+        if transport != "tls":
+            self._places[transport, address, port] = receiver
+
+    def remove(self, receiver: Receiver) -> None:
+        """
+        All ports of somebody are given back.
+        """
+        self._places = {place: each for place, each in self._places.items() if each is not receiver}
+
+    def has(self, hop: Hop | Flow) -> bool:
+        """
+        Whether a request to C{hop} would be for one of us.
+        """
+        return isinstance(hop, Hop) and (hop.transport, hop.address, hop.port) in self._places
+
+    def hand(self, message: Message, transport: str, to: tuple[str, int], sender: tuple[str, int]) -> bool:
+        """
+        Give a message to whoever has bound a port.
+
+        @param sender: The port that an answer is to come to.
+
+        @return: Whether there is somebody.
+        """
+        place = (transport, *to)
+        if place not in self._places:
+            return False
+        if not self._waiting:
+            self._reactor.callLater(0, self._deliver)
+        self._waiting.append((place, message, Flow(transport, *sender, *to, HANDED)))
+        return True
+
+    def _deliver(self) -> None:
+        """
+        Let everybody have what waits by now; what comes of it waits in turn.
+        """
+        waiting, self._waiting = self._waiting, deque()
+        for place, message, flow in waiting:
+            receiver = self._places.get(place)
+            if receiver is None:
+                continue
+            try:
+                receiver.message_received(message, flow)
+            except Exception:
+                # As with what comes from a socket: the others are owed theirs.
+                self._log.failure("a message of a sibling was not taken")
