@@ -20,6 +20,7 @@ from typing import IO, Any, NoReturn
 
 from twisted.application.service import MultiService
 from twisted.internet.error import ReactorNotRunning
+from twisted.internet.task import LoopingCall
 from twisted.logger import (
     FilteringLogObserver,
     ILogObserver,
@@ -29,6 +30,7 @@ from twisted.logger import (
     LogLevelFilterPredicate,
     formatTime,
 )
+from twisted.python.failure import Failure
 from twisted.python.logfile import LogFile
 from twisted.python.usage import Options as UsageOptions
 from zope.interface import implementer
@@ -38,6 +40,7 @@ from sipxha.config.load import ConfigurationRefused, load
 from sipxha.services.log_line import log_line
 from sipxha.services.node import Node
 from sipxha.services.start_check import start_problems
+from sipxha.services.systemd import Systemd
 
 
 class Options(UsageOptions):
@@ -99,19 +102,31 @@ class Process(MultiService):
         self._reactor = reactor
         self._node = node
         self._lines = log
-        self._level = LogLevel.levelWithName(level)
+        self._status: str | None = None
+        self._predicate = LogLevelFilterPredicate()
+        self.set_level(level)
+        self._systemd = Systemd(os.environ)
+        node.reopen_log = log.reopen
+        node.set_log_level = self.set_level
 
     def setServiceParent(self, parent: Any) -> None:
         """
         Give twistd's application our log.
         """
-        predicate = LogLevelFilterPredicate(self._level)
-        if self._level is LogLevel.info:
+        parent.setComponent(ILogObserver, FilteringLogObserver(self._lines, [self._predicate]))
+        super().setServiceParent(parent)
+
+    def set_level(self, name: str) -> None:
+        """
+        Write lines from this level on.
+        """
+        level = LogLevel.levelWithName(name)
+        self._predicate.defaultLogLevel = level
+        self._predicate.clearLogLevels()
+        if level is LogLevel.info:
             # Twisted's news about its factories and ports are for debugging.
             for namespace in ("twisted", "log_legacy"):
-                predicate.setLogLevelForNamespace(namespace, LogLevel.warn)
-        parent.setComponent(ILogObserver, FilteringLogObserver(self._lines, [predicate]))
-        super().setServiceParent(parent)
+                self._predicate.setLogLevelForNamespace(namespace, LogLevel.warn)
 
     def startService(self) -> None:
         """
@@ -126,6 +141,11 @@ class Process(MultiService):
         signal.signal(signal.SIGTERM, self._terminated)
         signal.signal(signal.SIGHUP, self._hung_up)
         self._node.failed.addCallback(self._node_failed)
+        self._node.drained.addCallback(lambda _: self._stop())
+        self._node.ready.addCallback(self._ready)
+        if self._systemd.watchdog is not None:
+            # Fed by the reactor: one that turns no more is one that serves nobody.
+            LoopingCall(self._systemd.alive).start(self._systemd.watchdog)
         self._node.setServiceParent(self)
 
     def _terminated(self, number: int, frame: object) -> None:
@@ -134,17 +154,25 @@ class Process(MultiService):
     def _hung_up(self, number: int, frame: object) -> None:
         self._reactor.callFromThread(self._reload)
 
+    def _ready(self, status: str) -> None:
+        self._status = status
+        self._systemd.ready(status)
+
     def _stop(self) -> None:
+        self._systemd.stopping()
         # Whoever sends SIGTERM may do so twice.
         with suppress(ReactorNotRunning):
             self._reactor.stop()
 
     def _reload(self) -> None:
-        try:
-            self._lines.reopen()
-        except OSError as error:
-            self._log.error("the log goes on in its old file: {reason}", reason=str(error))
-        self._node.reload()
+        self._systemd.reloading()
+        self._node.reload().addBoth(self._reloaded)
+
+    def _reloaded(self, result: object) -> None:
+        if isinstance(result, Failure):
+            self._log.failure("a reload broke off", result)
+        if self._status is not None:
+            self._systemd.ready(self._status)
 
     def _node_failed(self, reason: str) -> None:
         self._log.critical("cannot go on: {reason}", reason=reason)

@@ -230,7 +230,7 @@ class ProcessTests(TestCase):
         self.assertEqual((status, len(err.splitlines())), (1, 1), err)
         self.assertRegex(err.decode(), rf"^sipxha: {rules}:\d+: ")
 
-    def spawn(self, *options: str) -> tuple[_Twistd, Callable[[int], None]]:
+    def spawn(self, environment: dict[str, str] | None = None) -> tuple[_Twistd, Callable[[int], None]]:
         """
         Start a node in the foreground; it is killed at the end of the test.
         """
@@ -239,7 +239,7 @@ class ProcessTests(TestCase):
             protocol,
             TWISTD,
             [TWISTD, "-n", "--pidfile=", "sipxha", "--config", str(self.config)],
-            env=ENVIRONMENT,
+            env={**ENVIRONMENT, **(environment or {})},
             path=str(self.home),
         )
 
@@ -270,6 +270,55 @@ class ProcessTests(TestCase):
         send(signal.SIGTERM)
         self.assertEqual(await node.ended, 0, node.lines)
         self.assertTrue(node.lines[-1].endswith("info stopped"), node.lines)
+
+    async def test_the_level_of_the_log_changes_while_it_runs(self) -> None:
+        """
+        With the next reload, in both directions.
+        """
+        node, send = self.spawn()
+        await node.line_with(" ready")
+        self.configure('<log level="error"/>')
+        send(signal.SIGHUP)
+        # It tells nothing any more, so the socket has to.
+        before = len(node.lines)
+        answer = await getProcessOutputAndValue(
+            str(Path(TWISTD).with_name("sipxha")), ["reload", "--config", str(self.config)], env=ENVIRONMENT
+        )
+        self.assertEqual(answer[2], 0, answer)
+        self.assertEqual([line for line in node.lines[before:] if " info the" in line], [])
+        self.configure('<log level="debug"/>')
+        send(signal.SIGHUP)
+        await node.line_with("reload: log level changed debug")
+        send(signal.SIGTERM)
+        self.assertEqual(await node.ended, 0, node.lines)
+
+    async def test_systemd_is_told_of_its_life(self) -> None:
+        """
+        Ready only when it serves, and reloads with an end.
+        """
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.bind(str(self.home / "notify"))
+            manager.setblocking(False)
+            told: list[str] = []
+
+            async def hears(text: str) -> None:
+                while not any(text in each for each in told):
+                    try:
+                        told.append(manager.recv(4096).decode())
+                    except BlockingIOError:
+                        await self.turn()
+
+            node, send = self.spawn({"NOTIFY_SOCKET": str(self.home / "notify")})
+            await hears("READY=1")
+            self.assertIn("STATUS=ready", told[-1])
+            told.clear()
+            send(signal.SIGHUP)
+            await hears("RELOADING=1")
+            await hears("READY=1")
+            told.clear()
+            send(signal.SIGTERM)
+            await hears("STOPPING=1")
+            self.assertEqual(await node.ended, 0, node.lines)
 
     async def test_a_store_that_cannot_be_used_is_one_line_and_status_1(self) -> None:
         """

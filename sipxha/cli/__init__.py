@@ -9,6 +9,7 @@ The C{sipxha} command of operators, one module for each verb.
     user  db      people; databases
     status        what a running node says: status, registrations, peers
     binding       register and unregister: contacts of users, on a running node
+    life          reload and drain: what a running node does with itself
     import_sipx   what a sipXpbx server knew, taken over
     resolve  cdr  one pass of the call resolver; call detail records
 

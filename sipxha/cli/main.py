@@ -23,6 +23,8 @@ VERBS = {
     "registrations": ("sipxha.cli.status:registrations", "Show who is registered, and where."),
     "register": ("sipxha.cli.binding:register", "Bind a contact to a user."),
     "unregister": ("sipxha.cli.binding:unregister", "End a contact of a user."),
+    "reload": ("sipxha.cli.life:reload", "Have the running node read its files again."),
+    "drain": ("sipxha.cli.life:drain", "End the running node without cutting anything off."),
     "import-sipx": ("sipxha.cli.import_sipx:import_sipx", "Take over what a sipXpbx server knew."),
     "resolve": ("sipxha.cli.resolve:resolve", "Make call detail records of the nodes' call events."),
     "cdr": ("sipxha.cli.cdr:cdr", "List call detail records."),

@@ -99,8 +99,8 @@ class _ControlConnection(http.client.HTTPConnection):
     HTTP over a Unix socket.
     """
 
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=PATIENCE)
+    def __init__(self, path: Path, patience: float) -> None:
+        super().__init__("localhost", timeout=patience)
         self._path = path
 
     def connect(self) -> None:
@@ -134,20 +134,24 @@ def ask_node(node: NodeName, page: str, **query: str) -> Any | None:
     return _request(node, "GET", f"{page}?{urlencode(query)}" if query else page)
 
 
-def tell(node: NodeName, page: str, value: object) -> Any:
+def tell(node: NodeName, page: str, value: object, patience: float = PATIENCE) -> Any:
     """
     Have the running node change something, or end the command.
+
+    @param patience: Seconds for the answer.
     """
-    answer = _request(node, "POST", page, json.dumps(value).encode())
+    answer = _request(node, "POST", page, json.dumps(value).encode(), patience)
     if answer is None:
         fail(f"the node {node.name} is not running")
     return answer
 
 
-def _request(node: NodeName, method: str, page: str, body: bytes | None = None) -> Any | None:
+def _request(
+    node: NodeName, method: str, page: str, body: bytes | None = None, patience: float = PATIENCE
+) -> Any | None:
     if not node.control_socket.exists():
         return None
-    connection = _ControlConnection(node.control_socket)
+    connection = _ControlConnection(node.control_socket, patience)
     try:
         connection.request(method, page, body)
         response = connection.getresponse()

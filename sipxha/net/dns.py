@@ -118,11 +118,17 @@ class Locator:
         self._reactor = reactor
         self._names = Names(reactor, resolver)
         self._chance = chance
-        self._own = frozenset(name.lower().removesuffix(".") for name in own_names)
+        self.set_own_names(own_names)
         self._families = families
         self._transports = transports
         self._quarantine = Quarantine(QUARANTINE)
         self._plans: dict[Target, _Plan] = {}
+
+    def set_own_names(self, names: Iterable[str]) -> None:
+        """
+        Take these for the names and addresses of our own nodes from now on.
+        """
+        self._own = frozenset(name.lower().removesuffix(".") for name in names)
 
     def locate(self, uri: Uri) -> Deferred[list[Hop]]:
         """

@@ -45,6 +45,9 @@ __all__ = ["Branch", "Endpoint", "IBranchObserver", "ITransactionUser"]
 LARGE = 1300
 """More bytes than this do not go over UDP if it can be helped (RFC 3261 section 18.1.1)."""
 
+DRAIN_RETRY = 60
+"""Seconds for which others need not try a node again that is about to end."""
+
 METHODS = (
     *("REGISTER", "INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "SUBSCRIBE", "NOTIFY"),
     *("REFER", "MESSAGE", "INFO", "UPDATE", "PRACK", "PUBLISH"),
@@ -104,6 +107,7 @@ class Endpoint(Service):
     The SIP address of one service.
 
     @ivar advertised: The address that other elements use for us.
+    @ivar is_draining: Whether what is new is to go to other nodes: it is answered 503.
     @ivar requests: How many came in, by method, repetitions and stateless ones included.
     @ivar answers: How many were sent, by status.
     @ivar malformed: How many messages came in that are none, or against the rules.
@@ -148,6 +152,8 @@ class Endpoint(Service):
         )
         self._attempts: dict[ClientKey, _Attempt] = {}
         self._held: dict[ServerKey, Flow] = {}
+        self.is_draining = False
+        self._own_addresses = frozenset((listen, advertised))
         self.requests = dict.fromkeys((*METHODS, OTHER), 0)
         self.answers: Counter[int] = Counter()
         self.malformed = 0
@@ -223,6 +229,13 @@ class Endpoint(Service):
         How many transactions are alive.
         """
         return self._layer.live
+
+    @property
+    def unanswered(self) -> int:
+        """
+        How many requests still wait for their final answer.
+        """
+        return self._layer.unanswered
 
     @property
     def open_connections(self) -> int:
@@ -469,6 +482,11 @@ class Endpoint(Service):
     def _request_arrived(self, effect: vocabulary.RequestArrived) -> None:
         if effect.request.method == "CANCEL":
             self._cancel_arrived(effect.key, effect.request)
+            return
+        if self.is_draining and effect.flow.address not in self._own_addresses and not effect.request.to.tag:
+            answer = self.own_response(effect.request, 503)
+            answer.add("retry-after", str(DRAIN_RETRY))
+            self.respond(effect.key, answer)
             return
         if effect.key.method == "INVITE" and effect.flow.transport != "udp":
             # A phone may ring for longer than a connection may be silent.

@@ -27,6 +27,9 @@ One Twisted service for each of a node's jobs.
     loop_lag      how late the reactor is
     log_line      how an event of the log reads
     console       what a running node answers over HTTP
+    reload        what becomes of a running node when its files are read again
+    drain         letting a node go without cutting anything off
+    systemd       what the service manager is told
     administration  what its operator may change while it runs
 
 They own sockets and files through L{sipxha.net} and L{sipxha.store}, and

@@ -35,11 +35,17 @@ class ChangeLog:
         @param level: From which level on lines are written at all: what would
             be thrown away is not even made.
         """
-        self._is_verbose = level == "debug"
-        self._is_silent = level not in ("debug", "info")
+        self.set_level(level)
         self.changes: Counter[str] = Counter(dict.fromkeys(CAUSES, 0))
         self.confirmed = 0
         self.refusals: Counter[int] = Counter()
+
+    def set_level(self, level: str) -> None:
+        """
+        Write lines from this level on.
+        """
+        self._is_verbose = level == "debug"
+        self._is_silent = level not in ("debug", "info")
 
     def registered(self, rows: Sequence[Binding], before: Sequence[Binding | None], now: float) -> None:
         """

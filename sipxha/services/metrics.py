@@ -126,9 +126,9 @@ class Metrics(Collector):
         yield _gauge("replication_lag_updates", "Updates of this node that a peer lacks.", updates)
         seconds = [({"peer": peer}, lag[1]) for peer, lag in lags.items()]
         yield _gauge("replication_lag_seconds", "For how long it has lacked one.", seconds)
-        resets = [({"peer": peer}, count) for peer, count in replication.resets.items()]
+        resets = [({"peer": peer}, replication.resets[peer]) for peer in states]
         yield _counter("replication_resets", "Agreements on the numbering.", resets)
-        found = [({"peer": peer}, count) for peer, count in replication.differences.items()]
+        found = [({"peer": peer}, replication.differences[peer]) for peer in states]
         yield _counter("replication_differences", "Comparisons that found other rows there.", found)
         round_trips = {peer: replication.round_trip(peer) for peer in states}
         yield _gauge(
@@ -136,7 +136,7 @@ class Metrics(Collector):
             "From the last call to a peer until its answer, which waits for its disk.",
             [({"peer": peer}, each) for peer, each in round_trips.items() if each is not None],
         )
-        pulled = [({"peer": peer}, count) for peer, count in replication.pulled.items()]
+        pulled = [({"peer": peer}, replication.pulled[peer]) for peer in states]
         yield _counter("replication_pulled_rows", "Rows that were pulled from a peer.", pulled)
         yield _counter(
             "replication_refused",

@@ -59,14 +59,25 @@ class Neighbours(Service):
         @param own: Addresses of this node.
         @param addresses: Asks DNS for a host.
         """
-        self._peers = tuple(peers)
         self._addresses = addresses
-        self._known = {peer.name: frozenset([peer.address] if peer.address else []) for peer in self._peers}
+        self._known: dict[str, frozenset[str]] = {}
         self._own = frozenset(own)
         # An answer for each address: everybody who sends asks for it.
         self._answers: dict[str, bool] = {}
+        self.set_peers(peers)
         self._look = LoopingCall(self._ask)
         self._look.clock = reactor
+
+    def set_peers(self, peers: Iterable[Peer]) -> None:
+        """
+        Have these peers from now on; of those that stay, what is known stays.
+        """
+        self._peers = tuple(peers)
+        self._known = {
+            peer.name: frozenset([peer.address]) if peer.address else self._known.get(peer.name, frozenset())
+            for peer in self._peers
+        }
+        self._answers.clear()
 
     def knows(self, address: str) -> bool:
         """
@@ -118,9 +129,17 @@ class Neighbours(Service):
                     self._found, self._not_found, callbackArgs=(peer.name,), errbackArgs=(peer.name,)
                 )
 
+    def look(self) -> None:
+        """
+        Ask for the peers now, and not only in a while.
+        """
+        if self._look.running:
+            self._ask()
+
     def _found(self, addresses: list[str], name: str) -> None:
         found = frozenset(addresses)
-        if found != self._known[name]:
+        # It may have left meanwhile.
+        if found != self._known.get(name, found):
             self._known[name] = found
             self._answers.clear()
             self._log.info("{peer} has the address {addresses}", peer=name, addresses=", ".join(addresses))

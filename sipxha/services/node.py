@@ -15,6 +15,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from twisted.application.internet import TimerService
@@ -31,8 +32,9 @@ from sipxha.auth.nonce import Nonces
 from sipxha.auth.users import Users
 from sipxha.config import model
 from sipxha.config.certificates import CertificateUnusable, read_certificate
+from sipxha.config.load import ConfigurationRefused, load
 from sipxha.config.pem_files import pem_problems, public_pem_problems
-from sipxha.errors import LocalError, SipxhaError
+from sipxha.errors import LocalError, RemoteError, SipxhaError
 from sipxha.net.dns import TRANSPORTS, Locator, resolver_for
 from sipxha.net.endpoint import Endpoint, ITransactionUser
 from sipxha.net.postgres_gate import PostgresGate
@@ -45,10 +47,12 @@ from sipxha.registry.register import Terms
 from sipxha.registry.table import Registry
 from sipxha.routing.emergency import EmergencyNumbers
 from sipxha.services.administration import Administration
+from sipxha.services.auth_proxy import AuthProxy
 from sipxha.services.call_log import CallLog
 from sipxha.services.change_log import ChangeLog
 from sipxha.services.cluster import Cluster
 from sipxha.services.console import Action, Console
+from sipxha.services.drain import LIMIT, MOST_LIMIT, Drain
 from sipxha.services.edge import Edge
 from sipxha.services.gate import Gate
 from sipxha.services.loop_lag import INTERVAL
@@ -56,6 +60,7 @@ from sipxha.services.metrics import Metrics
 from sipxha.services.neighbours import Neighbours
 from sipxha.services.overview import Overview
 from sipxha.services.proxies import (
+    auth_proxy_names,
     make_auth_proxy,
     make_fork_proxy,
     read_auth_rules,
@@ -65,6 +70,18 @@ from sipxha.services.proxy import Proxy
 from sipxha.services.redirect import read_fallback_rules, read_mapping_rules
 from sipxha.services.reg_event import RegEvents
 from sipxha.services.registrar import RegistrarUser
+from sipxha.services.reload import (
+    CHANGED,
+    REFUSED,
+    RESTART,
+    UNCHANGED,
+    Outcome,
+    fingerprint,
+    need_restart,
+    peers_outcome,
+    users_outcome,
+    with_live_parts,
+)
 from sipxha.services.replication import Replication
 from sipxha.services.user_files import UserFiles
 from sipxha.store.journal import Journal
@@ -111,6 +128,10 @@ class Node(Service):
     Everything that runs on a server.
 
     @ivar failed: Fires with the reason when the node cannot go on.
+    @ivar ready: Fires with how it is when SIP is open.
+    @ivar drained: Fires when an operator wanted the node to end, and it may.
+    @ivar reopen_log: Goes on with the log in a new file; set by whoever has it.
+    @ivar set_log_level: Writes lines from a level on; the same.
     @ivar overview: How it is.
     """
 
@@ -122,6 +143,10 @@ class Node(Service):
 
     def __init__(self, reactor: Any, config: model.Config) -> None:
         self.failed: Deferred[str] = Deferred()
+        self.ready: Deferred[str] = Deferred()
+        self.drained: Deferred[None] = Deferred()
+        self.reopen_log: Callable[[], None] = _nothing
+        self.set_log_level: Callable[[str], None] = lambda level: None
         self.overview = Overview(config, reactor.seconds)
         self._reactor = reactor
         self._config = config
@@ -131,6 +156,11 @@ class Node(Service):
         self._readers: dict[str, Callable[[], None]] = {}
         """How to read again what can be, by what it is."""
 
+        self._files: dict[str, tuple[tuple[Path, ...], bytes]] = {}
+        """The files behind each, and what they were when they were last read."""
+
+        self._gate: PostgresGate | None = None
+        self._auth_proxy: AuthProxy | None = None
         self._tls: list[Callable[[], None]] = []
         """The same for each user of the certificates."""
 
@@ -168,20 +198,123 @@ class Node(Service):
             self._starting.cancel()
         return Deferred.fromCoroutine(self._stop())
 
-    def reload(self) -> None:
+    def reload(self) -> Deferred[list[Outcome]]:
         """
-        Read users, rules and certificates again.  What cannot be used leaves
-        the old state, and a line in the log.
+        Read users, rules, certificates and the configuration again, and go on
+        with the log in a new file.  What cannot be used leaves the old state,
+        and a line in the log.
+
+        @return: What became of each part.
         """
-        if self.overview.users is not None:
-            self.overview.users.reload()
-        for what, read in self._readers.items():
-            try:
-                read()
-            except LocalError as error:
-                self._log.error("the {what} stay as they were: {reason}", what=what, reason=str(error))
+        return Deferred.fromCoroutine(self._reload())
+
+    async def _reload(self) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        try:
+            self.reopen_log()
+        except OSError as error:
+            self._log.error("the log goes on in its old file: {reason}", reason=str(error))
+            outcomes.append(Outcome("log file", REFUSED, str(error)))
+        users = self.overview.users
+        before = None if users is None else (users.users, users.digest())
+        if users is not None:
+            users.reload()
+        outcomes += self._reload_configuration()
+        outcomes += [self._reread(what, read) for what, read in self._readers.items()]
+        if users is not None and before is not None:
+            await users.settled()
+            if users.trouble is not None:
+                outcomes.append(Outcome("users", REFUSED, users.trouble))
             else:
-                self._log.info("the {what} were read", what=what)
+                is_same = before[1].get("users") == users.digest().get("users")
+                outcomes.append(users_outcome(before[0], users.users, is_same=is_same))
+        for each in outcomes:
+            if each.result in (CHANGED, RESTART):
+                self._log.info(
+                    "reload: {what} {result} {detail}", what=each.what, result=each.result, detail=each.detail
+                )
+        return outcomes
+
+    def _reload_asked(self, posted: Any) -> Deferred[list[dict[str, str]]]:
+        return self.reload().addCallback(lambda outcomes: [each._asdict() for each in outcomes])
+
+    def _reread(self, what: str, read: Callable[[], None]) -> Outcome:
+        paths, before = self._files[what]
+        # Before they are read: what is written meanwhile is news for the next time.
+        now = fingerprint(paths)
+        try:
+            read()
+        except LocalError as error:
+            self._log.error("the {what} stay as they were: {reason}", what=what, reason=str(error))
+            return Outcome(what, REFUSED, str(error))
+        self._log.info("the {what} were read", what=what)
+        self._files[what] = paths, now
+        return Outcome(what, UNCHANGED if now == before else CHANGED)
+
+    def _can_read(self, what: str, read: Callable[[], None], *paths: Path) -> None:
+        """
+        Let something be read again when an operator wants it.
+        """
+        self._readers[what] = read
+        self._files[what] = paths, fingerprint(paths)
+
+    def _reload_configuration(self) -> list[Outcome]:
+        try:
+            config = load(self._config.path)
+        except ConfigurationRefused as refused:
+            reason = "; ".join(refused.problems)
+            self._log.error("the {what} stay as they were: {reason}", what="configuration", reason=reason)
+            return [Outcome("configuration", REFUSED, reason)]
+        running = self._config
+        outcomes = need_restart(running, config)
+        self._config = self.overview.config = live = with_live_parts(running, config)
+        if live.log.level != running.log.level:
+            self.set_log_level(live.log.level)
+            if self.overview.change_log is not None:
+                self.overview.change_log.set_level(live.log.level)
+            outcomes.append(Outcome("log level", CHANGED, live.log.level))
+        if self.overview.replication is not None:
+            peers = peers_outcome(running.peers(), live.peers())
+            outcomes.append(peers)
+            if peers.result == CHANGED:
+                self._set_peers(self.overview.replication)
+        return outcomes
+
+    def _set_peers(self, replication: Replication) -> None:
+        """
+        Let everybody know who our peers are now.
+        """
+        config = self._config
+        self._locator.set_own_names(_own_names(config))
+        self._neighbours.set_peers(config.peers())
+        self._neighbours.look()
+        if self._gate is not None:
+            self._gate.peers = _node_names(config)
+        if self._auth_proxy is not None and config.authproxy is not None:
+            self._auth_proxy.names = auth_proxy_names(config, config.authproxy)
+        replication.set_peers(config.peers())
+
+    def _drain(self, posted: Any) -> Deferred[dict[str, Any]]:
+        """
+        Let the node go: an action of the operator's.
+
+        @param posted: C{limit}: seconds to wait for what there is.
+
+        @raise RemoteError: That is no number of seconds.
+        """
+        limit = posted.get("limit", LIMIT) if isinstance(posted, dict) else None
+        if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 <= limit <= MOST_LIMIT:
+            raise RemoteError(f"expected a limit of 0 to {MOST_LIMIT} seconds")
+        if self.overview.is_draining:
+            raise RemoteError("the node drains already")
+        draining = Deferred.fromCoroutine(Drain(self._reactor, self.overview, limit).run())
+
+        def done(summary: dict[str, Any]) -> dict[str, Any]:
+            # The answer leaves first.
+            self._reactor.callLater(0, self.drained.callback, None)
+            return summary
+
+        return draining.addCallback(done)
 
     async def _start(self) -> None:
         config = self._config
@@ -195,14 +328,19 @@ class Node(Service):
         )
         self.overview.failures = self._authenticator.failures
         if config.tls is not None:
-            self._readers["certificates"] = self._read_certificates
+            public = config.proxy.tls if config.proxy is not None else None
+            shown = [config.tls] if public is None else [config.tls, public]
+            paths = [path for tls in shown for path in (tls.certificate, tls.key, tls.authority)]
+            self._can_read("certificates", self._read_certificates, *paths)
             self._note_certificates()
-        locator = self._locator()
+        locator = self._locator = self._make_locator()
         if config.registrar is not None:
             self._open_registry(config.registrar)
         self._run(users)
         socket = config.node.control_socket
         metrics = Metrics(self.overview)
+        self._actions[b"/reload"] = self._reload_asked
+        self._actions[b"/drain"] = self._drain
         self._run(Console(self._reactor, self.overview, socket, config.console, self._actions, metrics.page))
         self._run(self._every(INTERVAL, self.overview.tick))
         if config.call_events is not None:
@@ -236,6 +374,7 @@ class Node(Service):
         self._was_degraded = self.overview.is_degraded
         state = "ready degraded" if self._was_degraded else "ready"
         self._log.info("{state} {ports}", state=state, ports=json.dumps(self._ports()))
+        self.ready.callback(state)
         self._run(self._every(WATCH_INTERVAL, self._watch))
 
     async def _stop(self) -> None:
@@ -288,11 +427,8 @@ class Node(Service):
 
     # -- the parts ---------------------------------------------------------
 
-    def _locator(self) -> Locator:
+    def _make_locator(self) -> Locator:
         node = self._config.node
-        own = [node.name, node.address]
-        for peer in self._config.peers():
-            own += [peer.name, peer.address] if peer.address else [peer.name]
         # What our sockets can send to.
         families = (dns.AAAA,) if ":" in node.listen else (dns.A,)
         has_tls = any(listener.transport == "tls" for listener in self._config.listeners())
@@ -300,7 +436,7 @@ class Node(Service):
             self._reactor,
             resolver_for(self._reactor, self._config.dns),
             _CHANCE.random,
-            own,
+            _own_names(self._config),
             families,
             (*TRANSPORTS, "tls") if has_tls else TRANSPORTS,
         )
@@ -375,10 +511,12 @@ class Node(Service):
         started.addCallback(self._write_call_events, call_log)
         if config.listen is not None:
             assert self._config.tls is not None
-            peers = frozenset([node.name, *(peer.name for peer in self._config.peers())])
             tls = MutualTls(self._config.tls)
             self._tls.append(tls.reload)
-            self._run(PostgresGate(self._reactor, tls, peers, node.listen, config.listen, dsn))
+            self._gate = PostgresGate(
+                self._reactor, tls, _node_names(self._config), node.listen, config.listen, dsn
+            )
+            self._run(self._gate)
 
     def _database_failed(self, failure: Failure) -> None:
         failure.trap(PostgresUnusable)
@@ -449,7 +587,7 @@ class Node(Service):
         ):
             if path is not None:
                 read(user.redirect, self._config)
-                self._readers[what] = partial(read, user.redirect, self._config)
+                self._can_read(what, partial(read, user.redirect, self._config), path)
         endpoint = user.endpoint = self._endpoint("registrar", config.ports, user, locator)
         self._reg_events = user.reg_events = RegEvents(
             self._reactor,
@@ -515,7 +653,8 @@ class Node(Service):
             fork_proxy = self.overview.fork_proxy = make_fork_proxy(
                 self._reactor, config, config.proxy, cluster, _CHANCE.getrandbits(32), emergency
             )
-            self._readers["forwarding rules"] = partial(read_forwarding_rules, fork_proxy, config.proxy)
+            read = partial(read_forwarding_rules, fork_proxy, config.proxy)
+            self._can_read("forwarding rules", read, config.proxy.forwarding_rules)
             endpoint = self._proxy_endpoint("proxy", config.proxy, fork_proxy, locator)
             self._edge = fork_proxy.edge
             self._edge.endpoint = endpoint
@@ -523,7 +662,9 @@ class Node(Service):
             yield endpoint
         if config.authproxy is not None:
             auth_proxy = make_auth_proxy(self._reactor, config, config.authproxy, cluster)
-            self._readers["authorization rules"] = partial(read_auth_rules, auth_proxy, config.authproxy)
+            self._auth_proxy = auth_proxy
+            again = partial(read_auth_rules, auth_proxy, config.authproxy)
+            self._can_read("authorization rules", again, config.authproxy.auth_rules)
             yield self._proxy_endpoint("authproxy", config.authproxy, auth_proxy, locator)
 
     def _proxy_endpoint(
@@ -577,6 +718,21 @@ class Node(Service):
         for transport, _, port, service in self._config.listeners():
             ports.setdefault(service, {})[transport] = port
         return ports
+
+
+def _node_names(config: model.Config) -> frozenset[str]:
+    """
+    Of this node and its peers.
+    """
+    return frozenset([config.node.name, *(peer.name for peer in config.peers())])
+
+
+def _own_names(config: model.Config) -> list[str]:
+    """
+    The same, and their addresses as far as they are written down.
+    """
+    addresses = [peer.address for peer in config.peers() if peer.address]
+    return [*_node_names(config), config.node.address, *addresses]
 
 
 def _nothing() -> None:

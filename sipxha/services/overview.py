@@ -44,6 +44,9 @@ class Overview:
     is_ready: bool = False
     """Whether SIP is open."""
 
+    is_draining: bool = False
+    """Whether the node is about to end, and takes nothing new."""
+
     users: UserFiles | None = None
     registry: Registry | None = None
     store: RegistrationStore | None = None

@@ -90,14 +90,20 @@ def make_auth_proxy(reactor: Any, config: model.Config, own: model.AuthProxy, cl
         cluster,
         node.address,
         _port(own.ports),
-        # Ours steps in where another node's is away.
-        _own_names(
-            node, own.ports, {f"ap.{name}" for name in (node.name, *(peer.name for peer in config.peers()))}
-        ),
+        auth_proxy_names(config, own),
         own.ports.tls,
         routes=_own_routes(node, own),
         rules=load_auth_rules(own.auth_rules),
     )
+
+
+def auth_proxy_names(config: model.Config, own: model.AuthProxy) -> OwnNames:
+    """
+    The names under which an authproxy finds itself: those of other nodes,
+    too, for ours steps in where another node's is away.
+    """
+    nodes = (config.node.name, *(peer.name for peer in config.peers()))
+    return _own_names(config.node, own.ports, {f"ap.{name}" for name in nodes})
 
 
 def read_auth_rules(proxy: AuthProxy, own: model.AuthProxy) -> None:

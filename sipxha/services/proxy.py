@@ -77,7 +77,7 @@ class Proxy:
         self.reactor = reactor
         self.cluster = cluster
         self.observer = f"{address}:{port}"
-        self._names = names
+        self.names = names
         self._host = f"[{address}]" if ":" in address else address
         self._sent_by = frozenset({(self._host, port), (self._host, None if port == 5060 else port)})
         if tls_port is not None:
@@ -146,8 +146,8 @@ class Proxy:
             self._refuse(transaction, request, refusal)
             return
         forwarded = request.copy()
-        take_own_maddr(forwarded, self._names)
-        taken = take_own_routes(forwarded, self._names)
+        take_own_maddr(forwarded, self.names)
+        taken = take_own_routes(forwarded, self.names)
         admission = self.admit(forwarded, taken, flow)
         if isinstance(admission, Refusal):
             self._refuse(transaction, request, admission)
@@ -175,7 +175,7 @@ class Proxy:
         ack = request.copy()
         ack.remove(IDENTITY)
         self.strip(ack)
-        admission = self.admit_ack(ack, take_own_routes(ack, self._names), flow)
+        admission = self.admit_ack(ack, take_own_routes(ack, self.names), flow)
         if admission is None:
             return
         _count_down(ack)

@@ -9,6 +9,8 @@ registry's.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
@@ -107,11 +109,11 @@ class Replication(Service):
         self._purging.clock = reactor
         self._acknowledgement = Acknowledgement(reactor)
         self._listening: IListeningPort | None = None
-        self.resets = dict.fromkeys(self._engine.links, 0)
-        self.pulled = dict.fromkeys(self._engine.links, 0)
+        self.resets: Counter[str] = Counter()
+        self.pulled: Counter[str] = Counter()
+        self.differences: Counter[str] = Counter()
         self._since = dict.fromkeys(self._engine.links, 0.0)
         self._round_trips: dict[str, float] = {}
-        self.differences = dict.fromkeys(self._engine.links, 0)
         # What was our last update when, until the peer has it.
         self._marks: dict[str, tuple[int, float]] = {}
         self._exchanges: dict[int, Exchange] = {}
@@ -157,6 +159,18 @@ class Replication(Service):
         @raise TlsUnusable: They cannot be used, and the old ones stay.
         """
         self._tls.reload()
+
+    def set_peers(self, peers: Iterable[model.Peer]) -> None:
+        """
+        Have these peers from now on, and no others.
+        """
+        self._known = {peer.name: peer.address for peer in peers}
+        now = self._driver.now()
+        self._marks = {name: mark for name, mark in self._marks.items() if name in self._known}
+        self._since = {name: self._since.get(name, now) for name in self._known}
+        if self._users is not None:
+            self._users.set_peers(self._known)
+        self._driver.perform(self._engine.set_peers(self._known, now))
 
     # --- what others tell and ask -------------------------------------------
 

@@ -123,6 +123,24 @@ class UserExchange:
                 self._compare(name, peer)
                 self._meet(name)
 
+    def set_peers(self, names: Iterable[str]) -> None:
+        """
+        Have these peers from now on; who is being talked to leaves after that.
+        """
+        wanted = set(names)
+        for name in wanted - self._peers.keys():
+            self._peers[name] = _Peer()
+        for name in self._peers.keys() - wanted:
+            peer = self._peers[name]
+            self.went(name)
+            if peer.meeting is None:
+                del self._peers[name]
+            else:
+                peer.meeting.addBoth(self._left, name)
+
+    def _left(self, _: object, name: str) -> None:
+        self._peers.pop(name, None)
+
     def came(self, name: str) -> None:
         """
         A peer is there.

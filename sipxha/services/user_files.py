@@ -130,6 +130,16 @@ class UserFiles(Service):
         reading.addErrback(lambda failure: self._log.failure("the users could not be read", failure))
         reading.addCallback(self._read_ended, self._reading)
 
+    def settled(self) -> Deferred[None]:
+        """
+        @return: Fires when nothing is being read any more.
+        """
+        if self._reading is None:
+            return succeed(None)
+        settled: Deferred[None] = Deferred()
+        self._reading.addCallback(lambda _: settled.callback(None))
+        return settled
+
     async def _read_again(self) -> None:
         self._read_at = self._stamp()
         try:

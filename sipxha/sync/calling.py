@@ -105,6 +105,12 @@ class Calling:
         rows = dialect if dialect.is_streamed and isinstance(call, rpc.Pull) else None
         mesh.emit(Call(id, link.name, method, params, rows))
 
+    def forget(self, link: Link) -> None:
+        """
+        Whatever a peer answers says nothing any more.
+        """
+        self._calls = {id: each for id, each in self._calls.items() if each is not link}
+
     # --- dialects -----------------------------------------------------------
 
     def _speak(self, link: Link, place: int) -> None:

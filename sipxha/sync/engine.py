@@ -80,8 +80,29 @@ class Engine:
         self._limit = now + mesh.settings.startup_limit
         self._pulse = now + PULSE
         for link in mesh.links.values():
-            link.received = mesh.registry.largest_number(link.name)
-            link.pulls = {mesh.name: None, link.name: None}
+            self._begin(link)
+        return self._go_on()
+
+    def _begin(self, link: Link) -> None:
+        mesh = self._mesh
+        link.received = mesh.registry.largest_number(link.name)
+        link.pulls = {mesh.name: None, link.name: None}
+
+    def set_peers(self, names: Iterable[str], now: float) -> list[Effect]:
+        """
+        Have these peers from now on, and no others; those that stay notice nothing.
+        """
+        mesh = self._mesh
+        mesh.now = now
+        wanted = [name for name in names if name != mesh.name]
+        for name in [name for name in mesh.links if name not in wanted]:
+            self._calling.forget(mesh.leave(name))
+        for name in wanted:
+            if name not in mesh.links:
+                link = mesh.join(name)
+                if self.phase > Phase.BEFORE:
+                    self._begin(link)
+                link.wants_reset = self.phase >= Phase.GREETING
         return self._go_on()
 
     def updated(self, now: float) -> list[Effect]:

@@ -64,16 +64,33 @@ class Mesh:
         self.settings = settings
         self.now = 0.0
         self.phase = Phase.BEFORE
-        most = max(FIRST_DELAY, min(settings.max_expires / 8, MOST_DELAY))
-        self.links = {
-            peer: Link(peer, most, settings.dialects[0], settings.dialects[0])
-            for peer in peers
-            if peer != name
-        }
+        self.links = {peer: self._new_link(peer) for peer in peers if peer != name}
         self._effects: list[Effect] = []
         self._last_id = 0
         self._waiting: dict[int, Waiting] = {}
         """What waits for a commit, by its token: an answer, or a link to go on."""
+
+    def _new_link(self, peer: str) -> Link:
+        most = max(FIRST_DELAY, min(self.settings.max_expires / 8, MOST_DELAY))
+        newest = self.settings.dialects[0]
+        return Link(peer, most, newest, newest)
+
+    def join(self, peer: str) -> Link:
+        """
+        Have another peer.
+        """
+        link = self.links[peer] = self._new_link(peer)
+        return link
+
+    def leave(self, peer: str) -> Link:
+        """
+        Have a peer no more; what it has told stays until it ends.
+        """
+        link = self.links.pop(peer)
+        for other in self.links.values():
+            other.pulls.pop(peer, None)
+            other.checks = [primary for primary in other.checks if primary != peer]
+        return link
 
     # --- effects ------------------------------------------------------------
 

@@ -155,6 +155,13 @@ class TransactionLayer:
         """
         return len(self._clients) + len(self._servers)
 
+    @property
+    def unanswered(self) -> int:
+        """
+        How many requests still wait for their final answer; looks at all.
+        """
+        return sum(1 for key in self._servers if self.is_open(key))
+
     # What happens
 
     def request_received(self, request: Request, flow: Flow, now: float) -> list[Effect]:

@@ -135,6 +135,24 @@ class ServerTests(EndpointCase):
         self.assertEqual(self.heard(), ["request"])
         self.assertEqual((self.endpoint.malformed, dict(self.endpoint.answers)), (4, {400: 1, 505: 1}))
 
+    def test_a_node_that_drains_takes_nothing_new(self) -> None:
+        """
+        What belongs to a dialog is served, and so is what has begun.
+        """
+        self.reactor.udp.receive(a_request("INVITE").encode())
+        ((_, transaction, request, _),) = self.user.heard
+        self.endpoint.is_draining = True
+        self.assertEqual((self.heard(), self.endpoint.unanswered), (["request"], 1))
+        via = "SIP/2.0/UDP 10.0.0.9:5060;branch=z9hG4bK-phone-"
+        self.reactor.udp.receive(a_request("OPTIONS", via=f"{via}2").encode())
+        ((answer, _),) = self.reactor.udp.take()
+        assert isinstance(answer, Response)
+        self.assertEqual((answer.status, answer.get("retry-after")), (503, "60"))
+        self.reactor.udp.receive(a_request("BYE", via=f"{via}3", to_tag="bob-1").encode())
+        self.assertEqual(self.heard(), ["request"])
+        self.endpoint.respond(transaction, response_to(request, 200))
+        self.assertEqual((self.received(), self.endpoint.unanswered), ([200], 1))
+
     def test_methods_that_strangers_invent_are_counted_as_one(self) -> None:
         """
         Nobody makes us remember every name there is.

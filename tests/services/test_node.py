@@ -30,6 +30,7 @@ from sipxha.config.certificates import make_authority, make_node, read_authority
 from sipxha.config.init import Cluster, Server, make_cluster
 from sipxha.config.load import load
 from sipxha.config.users import add_user
+from sipxha.errors import RemoteError
 from sipxha.net.postgres_gate import SSL_REQUEST
 from sipxha.net.tls import MutualTls
 from sipxha.services.node import Node, mint
@@ -484,6 +485,67 @@ class ReloadTests(NodeCase):
         answer = await self.send("OPTIONS", "sip:201@example.com", 5070)
         self.assertEqual(answer.status, 480)
 
+    async def test_a_peer_can_join_and_leave_while_nodes_run(self) -> None:
+        """
+        Both are told; nothing is restarted, and what differs otherwise is named.
+        """
+        alone = REPLICATED.replace("<peer>sipx2.example.com</peer>", "")
+        one, two = self.node(0, alone), self.node(1, REPLICATED)
+        await self.start(one, two)
+        await self.register()
+        self.assertEqual(one.overview.status()["peers"], 0)
+        self.node(0, REPLICATED.replace('authenticate="false"', 'authenticate="true"'))
+        outcomes = {each.what: each for each in await one.reload()}
+        self.assertEqual(outcomes["peers"], ("peers", "changed", "sipx2.example.com added"))
+        self.assertEqual(outcomes["<registrar>"].result, "needs a restart")
+        self.assertEqual(outcomes["users"][1:], ("unchanged", "1 users, 0 added, 0 removed"))
+        await self.until(lambda: list(two.overview.registrations("200")))
+        await self.until(lambda: not one.overview.is_degraded and not two.overview.is_degraded)
+
+        self.node(0, alone)
+        await one.reload()
+        self.assertEqual(one.overview.status()["peers"], 0)
+        self.assertIn("reload: peers changed sipx2.example.com removed", self.lines)
+
+    async def test_a_configuration_that_is_wrong_changes_nothing(self) -> None:
+        """
+        All its problems are told.
+        """
+        node = self.node(0, REGISTRAR)
+        await self.start(node)
+        (self.folder / NAMES[0] / "sipxha.xml").write_text("<sipxha")
+        before = node.overview.config
+        outcomes = {each.what: each.result for each in await node.reload()}
+        self.assertEqual((outcomes["configuration"], outcomes["certificates"]), ("refused", "unchanged"))
+        self.assertIs(node.overview.config, before)
+
+    async def test_a_node_that_is_drained_may_end(self) -> None:
+        """
+        As soon as nothing is left; what is new is sent elsewhere meanwhile.
+        """
+        node = self.node(0, REGISTRAR)
+        await self.start(node)
+        draining = node._drain({"limit": 30})
+        self.assertFalse(node.overview.is_ready)
+        self.assertRaises(RemoteError, node._drain, {})
+        source = "Contact: <sip:200@10.9.9.9>"
+        answer = await self.send("REGISTER", "sip:example.com", 5070, source)
+        self.assertEqual((answer.status, answer.get("retry-after")), (503, "60"))
+        summary = await draining
+        self.assertEqual((summary["unanswered"], summary["behind"]), (0, 0))
+        await node.drained
+
+    async def test_a_drain_needs_a_limit_that_is_one(self) -> None:
+        """
+        Anything else is refused, and nothing has begun.
+        """
+        node = self.node(0, REGISTRAR)
+        await self.start(node)
+        wrong: list[Any] = [[], {"limit": "1"}, {"limit": True}, {"limit": -1}, {"limit": 1e9}]
+        for posted in wrong:
+            self.assertRaises(RemoteError, node._drain, posted)
+        self.assertTrue(node.overview.is_ready)
+
     async def test_rules_are_read_again(self) -> None:
         """
         Those of both proxies.
@@ -616,7 +678,7 @@ class ReloadTests(NodeCase):
         self.assertEqual(await self.issuer("example.com"), "CN=other")
         write_node(self.folder / NAMES[0] / "public", make_node(other, "example.org", "example.org"), other)
         node.reload()
-        (line,) = [line for line in self.lines if "stay as they were" in line]
+        (line,) = [line for line in self.lines if "certificates stay as they were" in line]
         self.assertIn("is for example.org, not for example.com", line)
         self.assertEqual(await self.issuer("example.com"), "CN=other")
 

@@ -67,7 +67,7 @@ class MakeTests(SynchronousTestCase):
             (auth_proxy, "sips:ap.sipx2.example.com;lr"),
         ):
             request = Request("OPTIONS", "sip:x", [("route", f"<{uri};lr>")])
-            self.assertEqual(len(take_own_routes(request, proxy._names)), 1, uri)
+            self.assertEqual(len(take_own_routes(request, proxy.names)), 1, uri)
 
     def test_wrong_rules_leave_the_old_ones(self) -> None:
         """

@@ -45,6 +45,35 @@ class StartTests(EngineCase):
         self.assertEqual(self.state(), State.REACHABLE)
         self.assertEqual(self.asked(PEER), (PULL, [PEER, 9]), "is it alive?")
 
+    def test_a_peer_that_joins_is_met_as_at_the_start(self) -> None:
+        """
+        It may hold rows of ours that a lost disk has not.
+        """
+        self.operating(PEER)
+        self.take(self.engine.set_peers([ME, PEER, THIRD], self.now))
+        self.assertEqual(self.asked(THIRD), (PULL, [ME, 0]))
+        self.answer(THIRD, [])
+        self.assertEqual(self.asked(THIRD), (PULL, [THIRD, 0]))
+        self.answer(THIRD, [a_row(primary=THIRD, update_number=3)])
+        self.assertEqual(self.asked(THIRD), (RESET, [3]))
+        self.answer(THIRD, I8(0))
+        self.assertEqual((self.state(THIRD), self.state()), (State.REACHABLE, State.REACHABLE))
+
+    def test_a_peer_that_leaves_is_called_no_more_and_not_heard(self) -> None:
+        """
+        What it answers to a last call means nothing; its rows stay.
+        """
+        self.operating(PEER, THIRD)
+        self.register()
+        before = self.open_calls.pop(PEER)
+        self.take(self.engine.set_peers([ME, THIRD], self.now))
+        self.assertEqual(list(self.engine.links), [THIRD])
+        self.effects.clear()
+        self.take(self.engine.call_answered(before.id, I8(1 << 62), self.now))
+        self.take(self.engine.call_failed(before.id, "too late", self.now))
+        self.assertEqual(self.effects, [])
+        self.refused(rpc.UNCONFIGURED_PEER, RESET, PEER, I8(0))
+
     def test_rows_of_a_dead_peer_come_from_the_others(self) -> None:
         """
         After those that answered gave their own.
