@@ -238,6 +238,7 @@ class _Reading:
             self._ports(element, tls),
             self._file(_inside(element, "auth-rules"), "file"),
             _text(element, "record-route", "address"),
+            self._rules(element, "caller-aliases"),
         )
 
     def _registrar(self, node: model.NodeName, tls: model.Tls | None) -> model.Registrar | None:
@@ -267,8 +268,8 @@ class _Reading:
             fallback_rules=self._rules(element, "fallback-rules"),
         )
 
-    def _rules(self, registrar: etree._Element, name: str) -> Path | None:
-        element = next(_each(registrar, name), None)
+    def _rules(self, service: etree._Element, name: str) -> Path | None:
+        element = next(_each(service, name), None)
         return None if element is None else self._file(element, "file")
 
     def _replication(

@@ -152,6 +152,8 @@ class AuthProxy:
     record_route: str = "address"
     """C{"address"} of this node, or C{"name"}, which leads to all nodes."""
 
+    caller_aliases: Path | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class Peer:

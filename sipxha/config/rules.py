@@ -1,6 +1,7 @@
 """
 Reads the rule files: C{forwardingrules.xml} and C{authrules.xml} of the
-proxies, C{mappingrules.xml} and C{fallbackrules.xml} of the redirect server.
+proxies, C{caller-alias.xml} of the authproxy, C{mappingrules.xml} and
+C{fallbackrules.xml} of the redirect server.
 
 Their formats are those of sipX.  A file that says anything else is refused
 as a whole, with the line: a rule that is half understood would send calls to
@@ -18,6 +19,7 @@ from lxml import etree
 
 from sipxha.errors import LocalError, SipxhaError
 from sipxha.routing import mapping
+from sipxha.routing.caller_alias import CallerAlias, CallerAliases
 from sipxha.routing.permissions import AuthRules, HostMatch, UserMatch, compile_user_pattern
 from sipxha.routing.rules import (
     BY_AUTHPROXY,
@@ -35,6 +37,7 @@ from sipxha.sip.uri import Uri
 FORWARDING_NAMESPACE = "http://www.sipfoundry.org/sipX/schema/xml/forwardingrules-00-00"
 AUTH_NAMESPACE = "http://www.sipfoundry.org/sipX/schema/xml/urlauth-00-00"
 MAPPING_NAMESPACE = "http://www.sipfoundry.org/sipX/schema/xml/urlmap-00-00"
+CALLER_ALIAS_NAMESPACE = "http://www.sipfoundry.org/sipX/schema/xml/caller-alias-00-00"
 FALLBACK_NAMESPACE = "http://www.sipfoundry.org/sipX/schema/xml/fallback-00-00"
 
 _SAMPLE = Uri.parse("sip:201@example.com")
@@ -99,6 +102,44 @@ def load_fallback_rules(path: Path, symbols: Mapping[str, str]) -> mapping.Mappi
     @raise RulesRefused: if the file cannot be read or says something else.
     """
     return _mappings(path, symbols, FALLBACK_NAMESPACE, MAPPING_NAMESPACE)
+
+
+def load_caller_aliases(path: Path) -> CallerAliases:
+    """
+    @raise RulesRefused: if the file cannot be read or is not as described in
+        the language of caller-alias-00-00.
+    """
+    root = _root(path, (CALLER_ALIAS_NAMESPACE, ""), "items")
+    if root.get("type") != "caller-alias":
+        raise RulesRefused(path, root.sourceline, 'items of type="caller-alias" are expected')
+    return CallerAliases(_caller_alias(path, element) for element in _children(path, root, "item"))
+
+
+def _caller_alias(path: Path, element: etree._Element) -> CallerAlias:
+    said = {
+        _name(child): child
+        for child in _children(path, element, "identity", "domain", "alias")
+        if child.text and child.text.strip()
+    }
+    if "domain" not in said or "alias" not in said:
+        raise RulesRefused(path, element.sourceline, "an item needs a domain and an alias")
+    identity = ""
+    if "identity" in said:
+        text = _text(path, said["identity"])
+        try:
+            identity = Uri.parse(
+                text if text.lower().startswith(("sip:", "sips:")) else f"sip:{text}"
+            ).identity()
+        except MalformedField as error:
+            raise RulesRefused(path, said["identity"].sourceline, f"identity: {error}") from error
+    text = _text(path, said["alias"])
+    try:
+        address = Address.parse(text)
+    except MalformedField as error:
+        raise RulesRefused(path, said["alias"].sourceline, f"alias: {error}") from error
+    if address.tag is not None:
+        raise RulesRefused(path, said["alias"].sourceline, "alias: a tag is the caller's own")
+    return CallerAlias(identity, _host(path, said["domain"]), text if "<" in text else f"<{text}>")
 
 
 def _route(path: Path, element: etree._Element) -> Route:
@@ -359,7 +400,7 @@ def _root(path: Path, namespaces: Sequence[str], name: str) -> etree._Element:
     if tree.docinfo.doctype:
         raise RulesRefused(path, 1, "a document type declaration is not allowed")
     root = tree.getroot()
-    if root.tag not in [f"{{{namespace}}}{name}" for namespace in namespaces]:
+    if root.tag not in [f"{{{namespace}}}{name}" if namespace else name for namespace in namespaces]:
         raise RulesRefused(path, root.sourceline, f"<{name}> in namespace {namespaces[0]} is expected")
     return root
 

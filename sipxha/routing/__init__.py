@@ -7,6 +7,7 @@ Where requests go: values in, values out.
     route         Route sets and the own names of a proxy
     route_state   what the proxies remember in Record-Route
     flow_token    what leads back to a phone's flow
+    caller_alias  caller-alias.xml: which name a gateway is shown
     emergency     numbers that everybody may call
     loop          loops, spirals and Max-Forwards
     fork          branches of one request and their best response

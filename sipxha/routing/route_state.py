@@ -14,6 +14,7 @@ import binascii
 import hashlib
 import hmac
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from sipxha.sip.message import Request
 from sipxha.sip.uri import Uri
@@ -23,6 +24,22 @@ PARAMETER = "sipX-route"
 
 EDGE_PARAMETER = "sipX-edge"
 """The same for the forking proxy, which asks for less: none stands for the other."""
+
+
+CALLER_PARAMETER = "sipX-caller"
+"""The URI parameter that holds both names of a caller who has an alias."""
+
+
+class CallerNames(NamedTuple):
+    """
+    The two values of a caller's From, or To, both with his tag.
+    """
+
+    own: str
+    """What he knows himself by."""
+
+    alias: str
+    """What the other side knows him by."""
 
 
 def sign(secret: bytes, call_id: str, from_tag: str, parameter: str = PARAMETER) -> str:
@@ -62,6 +79,36 @@ def is_admitted(secret: bytes, request: Request, taken: Iterable[Uri], parameter
         ):
             return True
     return False
+
+
+def sign_names(secret: bytes, call_id: str, names: CallerNames) -> str:
+    """
+    @return: the value of L{CALLER_PARAMETER}.
+    """
+    values = [base64.urlsafe_b64encode(each.encode("utf-8", "surrogateescape")) for each in names]
+    text = ".".join(value.rstrip(b"=").decode() for value in values)
+    return f"{text}!{_signature(secret, call_id, text, CALLER_PARAMETER)}"
+
+
+def names_of(secret: bytes, request: Request, taken: Iterable[Uri]) -> CallerNames | None:
+    """
+    @param taken: the own routes that the request carried.
+
+    @return: the names of the caller of this dialog, if we gave him an alias.
+    """
+    for uri in taken:
+        text, separator, signature = (uri.params.get(CALLER_PARAMETER) or "").partition("!")
+        if not separator:
+            continue
+        expected = _signature(secret, request.call_id, text, CALLER_PARAMETER).encode()
+        if not hmac.compare_digest(signature.encode("utf-8", "surrogateescape"), expected):
+            continue
+        own, alias = (
+            base64.urlsafe_b64decode(each + "=" * (-len(each) % 4)).decode("utf-8", "surrogateescape")
+            for each in text.split(".")
+        )
+        return CallerNames(own, alias)
+    return None
 
 
 def _signature(secret: bytes, call_id: str, from_tag: str, parameter: str) -> str:

@@ -12,15 +12,23 @@ from typing import Any, NamedTuple
 
 from sipxha.cdr import observe
 from sipxha.routing import route_state
+from sipxha.routing.caller_alias import CallerAliases
 from sipxha.routing.flow_token import is_token
 from sipxha.routing.permissions import AuthRules, is_permitted
 from sipxha.routing.route import OwnNames, adapt_to_strict_router, next_hop
+from sipxha.routing.route_state import CallerNames
 from sipxha.services.cluster import Admission, Cluster, Refusal
 from sipxha.services.proxy import IDENTITY, OPENS_DIALOG, Proxy
+from sipxha.sip.address import Address
 from sipxha.sip.grammar import MalformedField
 from sipxha.sip.hop import Flow
 from sipxha.sip.message import Request, Response
 from sipxha.sip.uri import Uri
+
+LONGEST_NAME = 512
+"""Characters of a From that go into a Record-Route, beside its alias."""
+
+NO_ALIASES = CallerAliases()
 
 
 class OwnRoutes(NamedTuple):
@@ -55,12 +63,16 @@ class AuthProxy(Proxy):
         *,
         routes: OwnRoutes,
         rules: AuthRules,
+        aliases: CallerAliases = NO_ALIASES,
     ) -> None:
         """
         @param rules: can be replaced while running.
+
+        @param aliases: can be replaced, too.
         """
         super().__init__(reactor, cluster, address, port, names, tls_port)
         self.rules = rules
+        self.aliases = aliases
         self._routes = routes
 
     def admit(self, request: Request, taken: list[Uri], flow: Flow) -> Admission | Refusal:
@@ -71,7 +83,7 @@ class AuthProxy(Proxy):
         if request.to.tag and route_state.is_admitted(self.cluster.secret, request, taken):
             request.remove(IDENTITY)
             self.strip(request)
-            return Admission(None, in_dialog=True)
+            return self._in_dialog(request, taken)
         proven = self.proven(request)
         if proven is None:
             return self.challenge(request)
@@ -92,7 +104,11 @@ class AuthProxy(Proxy):
         """
         if not route_state.is_admitted(self.cluster.secret, request, taken):
             return None
-        return Admission(None, in_dialog=True)
+        return self._in_dialog(request, taken)
+
+    def _in_dialog(self, request: Request, taken: list[Uri]) -> Admission:
+        names = route_state.names_of(self.cluster.secret, request, taken)
+        return Admission(None, in_dialog=True, names=names)
 
     def address(self, request: Request, target: Uri, admission: Admission) -> Uri:
         """
@@ -100,8 +116,11 @@ class AuthProxy(Proxy):
         own servers.
         """
         hop = next_hop(request)
+        if admission.names is not None:
+            _rename(request, admission.names)
+        names = self._give_alias(request) if self.aliases and not request.to.tag else None
         if request.method in OPENS_DIALOG and not request.to.tag:
-            self._record(request, hop)
+            self._record(request, hop, names)
         # To a GRUU a dialog comes by the forking proxy, which does not know it; by a token it does.
         if self.cluster.is_ours(hop) and not (admission.in_dialog and is_token(hop.user)):
             # Whoever in our domain is called for help may not lead that call wherever he likes.
@@ -123,12 +142,30 @@ class AuthProxy(Proxy):
 
     def answering(self, request: Request, response: Response, admission: Admission) -> None:
         """
-        Log that a call was set up.
+        Give a caller his own name back, and log that a call was set up.
         """
+        if self.aliases or admission.names is not None:
+            response.set("from", request.get("from") or "")
+            if request.to.tag:
+                response.set("to", request.get("to") or "")
         if request.method == "INVITE" and 200 <= response.status < 300:
             self.log_event(observe.set_up, request, response)
 
-    def _record(self, request: Request, hop: Uri) -> None:
+    def _give_alias(self, request: Request) -> CallerNames | None:
+        """
+        Let the caller be known by another name where he calls, if the rules
+        say so (proxy of sipX: fromalias).
+        """
+        caller = request.from_
+        alias = self.aliases.alias(caller.uri, request.request_uri, self.cluster.domain)
+        own = request.get("from") or ""
+        if alias is None or len(own) > LONGEST_NAME:
+            return None
+        names = CallerNames(own, f"{alias};tag={caller.tag}" if caller.tag else alias)
+        request.set("from", names.alias)
+        return names
+
+    def _record(self, request: Request, hop: Uri, names: CallerNames | None) -> None:
         """
         Stay in the dialog that a request opens: for both sides in one value
         where they can share it, else in one for each (RFC 5658, P14).  On a
@@ -142,15 +179,18 @@ class AuthProxy(Proxy):
         recorded = self._recorded(request)
         if recorded is None:
             caller = routes.safe if _is_safe(request) else routes.plain
-            self._prepend_route(request, caller)
+            self._prepend_route(request, caller, names)
             if callee != caller:
-                self._prepend_route(request, callee)
-        elif callee != routes.plain and not str(recorded).startswith(callee):
-            self._prepend_route(request, callee)
+                self._prepend_route(request, callee, names)
+        elif names is not None or (callee != routes.plain and not str(recorded).startswith(callee)):
+            self._prepend_route(request, callee, names)
 
-    def _prepend_route(self, request: Request, route: str) -> None:
-        state = route_state.sign(self.cluster.secret, request.call_id, request.from_.tag or "")
-        request.prepend("record-route", f"<{route};{route_state.PARAMETER}={state}>")
+    def _prepend_route(self, request: Request, route: str, names: CallerNames | None) -> None:
+        secret, call_id = self.cluster.secret, request.call_id
+        state = f";{route_state.PARAMETER}={route_state.sign(secret, call_id, request.from_.tag or '')}"
+        if names is not None:
+            state += f";{route_state.CALLER_PARAMETER}={route_state.sign_names(secret, call_id, names)}"
+        request.prepend("record-route", f"<{route}{state}>")
 
     def _recorded(self, request: Request) -> Uri | None:
         """
@@ -161,6 +201,17 @@ class AuthProxy(Proxy):
                 if route_state.is_admitted(self.cluster.secret, request, [address.uri]):
                     return address.uri
         return None
+
+
+def _rename(request: Request, names: CallerNames) -> None:
+    """
+    Inside a dialog call its caller what the receiver of C{request} knows him by.
+    """
+    tag = Address.parse(names.own).tag
+    if request.from_.tag == tag:
+        request.set("from", names.alias)
+    elif request.to.tag == tag:
+        request.set("to", names.own)
 
 
 def _is_safe(request: Request) -> bool:

@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 
 from sipxha.auth.digest import Authenticator
 from sipxha.cdr.event import CallStateEvent
+from sipxha.routing.route_state import CallerNames
 from sipxha.sip.hop import Flow, Hop
 from sipxha.sip.uri import Uri
 
@@ -80,6 +81,9 @@ class Admission(NamedTuple):
 
     registers_over: Flow | None = None
     """The flow that a REGISTER promises to answer on."""
+
+    names: CallerNames | None = None
+    """The names of the caller of its dialog, if he has an alias there."""
 
     is_emergency: bool = False
     """Whether it is an emergency call, which nothing is asked of."""

@@ -11,11 +11,12 @@ from collections.abc import Collection
 from typing import Any
 
 from sipxha.config import model
-from sipxha.config.rules import load_auth_rules, load_forwarding_rules
+from sipxha.config.rules import load_auth_rules, load_caller_aliases, load_forwarding_rules
 from sipxha.registry.domain import ServedDomain
+from sipxha.routing.caller_alias import CallerAliases
 from sipxha.routing.emergency import NO_NUMBERS, EmergencyNumbers
 from sipxha.routing.route import OwnNames
-from sipxha.services.auth_proxy import AuthProxy, OwnRoutes
+from sipxha.services.auth_proxy import NO_ALIASES, AuthProxy, OwnRoutes
 from sipxha.services.cluster import Cluster
 from sipxha.services.edge import Edge
 from sipxha.services.fork_proxy import ForkProxy
@@ -94,6 +95,7 @@ def make_auth_proxy(reactor: Any, config: model.Config, own: model.AuthProxy, cl
         own.ports.tls,
         routes=_own_routes(node, own),
         rules=load_auth_rules(own.auth_rules),
+        aliases=_load_aliases(own),
     )
 
 
@@ -112,7 +114,12 @@ def read_auth_rules(proxy: AuthProxy, own: model.AuthProxy) -> None:
 
     @raise RulesRefused: They cannot be used, and the old ones stay.
     """
-    proxy.rules = load_auth_rules(own.auth_rules)
+    rules, proxy.aliases = load_auth_rules(own.auth_rules), _load_aliases(own)
+    proxy.rules = rules
+
+
+def _load_aliases(own: model.AuthProxy) -> CallerAliases:
+    return NO_ALIASES if own.caller_aliases is None else load_caller_aliases(own.caller_aliases)
 
 
 def _own_authproxy(config: model.Config) -> Uri | None:

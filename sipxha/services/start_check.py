@@ -17,6 +17,7 @@ from ipaddress import ip_address
 from sipxha.config.model import Config, Listener, NodeName
 from sipxha.config.rules import (
     load_auth_rules,
+    load_caller_aliases,
     load_fallback_rules,
     load_forwarding_rules,
     load_mapping_rules,
@@ -59,6 +60,8 @@ def file_problems(config: Config) -> list[str]:
     if config.authproxy is not None:
         try:
             load_auth_rules(config.authproxy.auth_rules)
+            if config.authproxy.caller_aliases is not None:
+                load_caller_aliases(config.authproxy.caller_aliases)
         except LocalError as error:
             problems.append(str(error))
     if config.registrar is not None:

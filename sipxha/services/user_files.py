@@ -235,7 +235,7 @@ def _rule_files(config: model.Config) -> list[Path]:
     if config.proxy is not None:
         files.append(config.proxy.forwarding_rules)
     if config.authproxy is not None:
-        files.append(config.authproxy.auth_rules)
+        files += [config.authproxy.auth_rules, config.authproxy.caller_aliases]
     if config.registrar is not None:
         files += [config.registrar.mapping_rules, config.registrar.fallback_rules]
     return [path for path in files if path is not None]

@@ -11,11 +11,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sipxha.config.rules import (
     AUTH_NAMESPACE,
+    CALLER_ALIAS_NAMESPACE,
     FALLBACK_NAMESPACE,
     FORWARDING_NAMESPACE,
     MAPPING_NAMESPACE,
     RulesRefused,
     load_auth_rules,
+    load_caller_aliases,
     load_fallback_rules,
     load_forwarding_rules,
     load_mapping_rules,
@@ -89,6 +91,14 @@ MAPPING = """\
 </mappings>
 """
 
+CALLER_ALIASES = """\
+<items type="caller-alias" NS>
+<item><identity>201@example.com</identity><domain>gw1.example.com</domain>
+<alias>"Ann" &lt;sip:555@example.com&gt;</alias></item>
+<item><domain>gw2.example.com:5070</domain><alias>sip:777@example.com</alias></item>
+</items>
+"""
+
 SYMBOLS = {"mediaserver": "vm.example.com:5100", "voicemail": "vm.example.com"}
 
 
@@ -125,6 +135,28 @@ class LoadTests(SynchronousTestCase):
         rules = load_auth_rules(self._file(AUTH))
         for user, permissions in (("911", set()), ("1234", {"LocalDialing"}), ("2234", {"LocalDialing"})):
             self.assertEqual(rules.required(Uri.parse(f"sip:{user}@gw1.example.com")), permissions)
+
+    def test_caller_aliases(self) -> None:
+        """
+        With and without the namespace, as sipX has them; an address of any shape.
+        """
+        for namespace in (f' xmlns="{CALLER_ALIAS_NAMESPACE}"', ""):
+            text = CALLER_ALIASES.replace(" NS", namespace)
+            rules = load_caller_aliases(self._file(text))
+            caller, target = Uri.parse("sip:201@example.com"), Uri.parse("sip:5@GW1.example.com:5060")
+            self.assertEqual(rules.alias(caller, target, "example.com"), '"Ann" <sip:555@example.com>')
+            target = Uri.parse("sip:5@gw2.example.com:5070")
+            self.assertEqual(rules.alias(caller, target, "example.com"), "<sip:777@example.com>")
+        for text, problem in (
+            (CALLER_ALIASES.replace("caller-alias", "alias"), "caller-alias"),
+            (CALLER_ALIASES.replace("<domain>gw1.example.com</domain>", ""), ":2: an item needs"),
+            (CALLER_ALIASES.replace("sip:777@example.com", "<"), "alias"),
+            (CALLER_ALIASES.replace("sip:777@example.com", "sip:7@x;tag=1"), "tag"),
+            (CALLER_ALIASES.replace("201@example.com", "@"), "identity"),
+        ):
+            with self.assertRaises(RulesRefused) as caught:
+                load_caller_aliases(self._file(text.replace(" NS", "")))
+            self.assertIn(problem, str(caught.exception))
 
     def test_what_is_wrong_is_named_with_its_line(self) -> None:
         """

@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from sipxha.routing.route_state import PARAMETER, is_admitted, sign
+from sipxha.routing.route_state import (
+    CALLER_PARAMETER,
+    PARAMETER,
+    CallerNames,
+    is_admitted,
+    names_of,
+    sign,
+    sign_names,
+)
 from sipxha.sip.message import Request
 from sipxha.sip.uri import Uri
 
@@ -85,3 +93,21 @@ class RouteStateTests(SynchronousTestCase):
         """
         state = sign(SECRET, call_id, tag)
         self.assertEqual(route(state).params.get(PARAMETER), state)
+
+    def test_both_names_of_a_caller_come_back_from_our_hand_only(self) -> None:
+        """
+        Whatever they are made of; for this dialog, and by our secret.
+        """
+        names = CallerNames('"Ann \xe9" <sip:201@example.com>;tag=a', '"." <sip:5.5@example.com>;tag=a')
+        bye = request("a", "b")
+        for secret, call_id, expected in (
+            (SECRET, "c@h", names),
+            (SECRET, "other@h", None),
+            (b"t" * 32, "c@h", None),
+        ):
+            state = sign_names(secret, call_id, names)
+            taken = [
+                Uri.parse(f"sip:10.1.1.50:5080;lr;{CALLER_PARAMETER}={each}") for each in ("x.y!z", state)
+            ]
+            self.assertEqual(names_of(SECRET, bye, taken), expected)
+        self.assertIsNone(names_of(SECRET, bye, [route("x")]))

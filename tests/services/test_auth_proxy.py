@@ -7,6 +7,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from sipxha.auth import identity as signed_identity
+from sipxha.routing.caller_alias import CallerAlias, CallerAliases
 from sipxha.routing.permissions import AuthRules, HostMatch, UserMatch, compile_user_pattern
 from sipxha.routing.route import OwnNames
 from sipxha.routing.route_state import PARAMETER
@@ -340,6 +341,40 @@ class AuthProxyTests(SynchronousTestCase):
         receive(self.proxy, again)
         self.assertEqual(self.endpoint.branches[-1].hops, [Hop("udp", "10.1.1.7", 5060)])
         self.assertEqual(self.around.log.types, "E")
+
+    def test_a_caller_may_have_another_name_at_a_gateway(self) -> None:
+        """
+        Each side goes on to see the name that it knows, in requests of both
+        directions and in their answers; also after the rules are gone.
+        """
+        alias = '"Ann" <sip:555@example.com>'
+        self.proxy.aliases = CallerAliases([CallerAlias("201@example.com", ("gw1.net", None), alias)])
+        own, shown = f"<sip:201@{DOMAIN}>;tag=caller", f"{alias};tag=caller"
+        branch = self.invite("sip:9555@gw1.net")
+        self.assertEqual(branch.request.get("from"), shown)
+        branch.answer(200, "<sip:gw1.net>")
+        self.assertEqual(self.endpoint.responses[-1][1].get("from"), own)
+        self.assertEqual(self.around.log.events[-1].from_url, own)
+        (record,) = branch.request.rows("record-route")
+        self.proxy.aliases = CallerAliases()
+        there = a_request("INFO", "sip:gw1.net", "far", route=record)
+        receive(self.proxy, there)
+        branch = self.endpoint.branches[-1]
+        self.assertEqual(branch.request.get("from"), shown)
+        branch.answer(200)
+        self.assertEqual(self.endpoint.responses[-1][1].get("from"), own)
+        ack = there.copy()
+        ack.set("cseq", "1 ACK")
+        self.proxy.ack_received(ack, FLOW)
+        self.assertEqual(self.endpoint.acks[-1][0].get("from"), shown)
+        back = a_request("BYE", "sip:201@10.1.1.7", "caller", route=record)
+        back.set("from", "<sip:9555@gw1.net>;tag=far")
+        back.set("to", shown)
+        receive(self.proxy, back)
+        branch = self.endpoint.branches[-1]
+        self.assertEqual(branch.request.get("to"), own)
+        branch.answer(200)
+        self.assertEqual(self.endpoint.responses[-1][1].get("to"), shown)
 
     def test_any_one_permission_suffices(self) -> None:
         """
