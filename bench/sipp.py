@@ -142,12 +142,12 @@ class Caller:
             200.
         """
         self._runs += 1
-        statistics, times = (self._folder / f"{self._runs}.{kind}.csv" for kind in ("stat", "rtt"))
+        statistics = self._folder / f"{self._runs}.csv"
         command = [
             *("sipp", f"{address}:{port}", "-sf", str(_FOLDER / "caller_scenario.xml"), "-i", "127.0.0.1"),
             *("-r", str(rate), "-m", str(count), "-l", str(count), "-buff_size", "4194304", *_UNHURRIED),
             *("-trace_stat", "-stf", str(statistics), "-fd", "1"),
-            *("-trace_rtt", "-rtt_freq", str(count)),
+            *("-trace_rtt", "-rtt_freq", "200"),
         ]
         process = subprocess.Popen(
             command,
@@ -162,8 +162,9 @@ class Caller:
             process.kill()
             process.wait()
             raise
-        (self._folder / f"caller_scenario_{process.pid}_rtt.csv").rename(times)
-        _, *lines = times.read_text().splitlines()
+        written = self._folder / f"caller_scenario_{process.pid}_rtt.csv"
+        # Without a call that was set up there is none.
+        lines = written.read_text().splitlines()[1:] if written.exists() else []
         return _read(statistics), [float(line.split(";")[1]) / 1000 for line in lines]
 
 
