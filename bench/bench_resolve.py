@@ -22,7 +22,8 @@ from twisted.internet.task import react
 from sipxha.cdr.event import CallStateEvent
 from sipxha.cdr.resolve import resolve
 from sipxha.config.model import CallResolver, CseHost
-from sipxha.services.call_resolver import PassReport, Places, run_pass
+from sipxha.services.call_resolver import PassReport, run_pass
+from sipxha.services.cse_hosts import Places
 from tests.cdr import calls
 from tests.support.cse_host import Pair, listen_for, log_events
 

@@ -11,6 +11,7 @@ Call state events in, call detail records out; values only.
     record.py      the record: one row of C{cdrs}, and its termination codes
     ledger.py      the calls that may yet change, as their events come in
     position.py    how far a host has been read
+    daily.py       moments that come once a day
     window.py      moments as people write them
 
 Nothing here reads a clock or a database; rows come and go in L{sipxha.store}.

@@ -66,7 +66,8 @@ class Ledger:
 
     @ivar terminations: How many records have which code, each counted as it was resolved last.
     @ivar unresolved: Why a call has no record, by Call-ID; its events are kept.
-    @ivar skews: By how many seconds one observer's clock is ahead of another's, at least.
+    @ivar skews: By how many seconds one host's clock is ahead of another's, at least; a host is the address
+        that its observers have in common.
     """
 
     def __init__(self, limits: Limits = LIMITS) -> None:
@@ -179,6 +180,11 @@ class Ledger:
         call.termination = record.termination
         if times != sorted(times):
             for skew in skews(ordered):
-                pair = skew.ahead, skew.behind
-                self.skews[pair] = max(skew.seconds, self.skews.get(pair, 0.0))
+                pair = _address(skew.ahead), _address(skew.behind)
+                if pair[0] != pair[1]:
+                    self.skews[pair] = max(skew.seconds, self.skews.get(pair, 0.0))
         return record
+
+
+def _address(observer: str) -> str:
+    return observer.rpartition(":")[0] or observer

@@ -21,7 +21,8 @@ from sipxha.cli.output import config_option, fail, json_option, print_json, read
 if TYPE_CHECKING:
     from sipxha.cdr.window import Window
     from sipxha.config.model import Config
-    from sipxha.services.call_resolver import HostReport, PassReport, Places
+    from sipxha.services.call_resolver import PassReport
+    from sipxha.services.cse_hosts import HostReport, Places
 
 PARTIAL = 3
 
@@ -82,7 +83,7 @@ def _places(reactor: Any, config: Config) -> Places:
     import random
 
     from sipxha.net.dns import Locator, resolver_for
-    from sipxha.services.call_resolver import Places
+    from sipxha.services.cse_hosts import Places
 
     assert config.call_resolver is not None
     dsn, own_dsn = own_databases(reactor, config)
@@ -103,6 +104,7 @@ def _run(config: Config, window: Window | None, redo: bool) -> PassReport:
     from sipxha.errors import LocalError
     from sipxha.services.call_resolver import run_pass
     from sipxha.services.log_line import log_line
+    from sipxha.services.skew import SkewLog
 
     def logged(event: LogEvent) -> None:
         if event.get("log_level", LogLevel.info) >= LogLevel.warn:
@@ -115,7 +117,9 @@ def _run(config: Config, window: Window | None, redo: bool) -> PassReport:
     async def main(reactor: Any, progress: Callable[[HostReport], None]) -> None:
         try:
             places = _places(reactor, config)
-            reports.append(await run_pass(reactor, places, window, redo, progress))
+            report = await run_pass(reactor, places, window, redo, progress)
+            SkewLog().tell(report, reactor.seconds())
+            reports.append(report)
         except LocalError as error:
             errors.append(error)
 

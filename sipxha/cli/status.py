@@ -42,6 +42,7 @@ STATUS_COLUMNS = (
     "peers",
     "peers_reachable",
     "unacknowledged",
+    "call_resolver",
     "transactions",
 )
 

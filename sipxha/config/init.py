@@ -235,8 +235,11 @@ def _configuration(cluster: Cluster, server: Server) -> str:
         ca = ' ca="ssl/ca.crt"' if others else ""
         hosts = ", ".join(["localhost", *(f"{name}:{EVENTS_PORT}" for name in others)])
         lines += [
-            "  <call-resolver>" if cluster.embedded else f"  <call-resolver {database}>",
+            '  <call-resolver follow="10">'
+            if cluster.embedded
+            else f'  <call-resolver {database} follow="10">',
             f"    <cse-hosts{ca}>{hosts}</cse-hosts>",
+            '    <retain cdr-days="35" cse-days="7"/>',
             "  </call-resolver>",
         ]
     lines += [

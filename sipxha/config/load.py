@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -333,7 +333,19 @@ class _Reading:
             hosts.append(model.CseHost(name.lower(), port))
         if len(set(hosts)) < len(hosts):
             self._refuse(listed, "a host is listed twice")
-        return model.CallResolver(dsn, tuple(hosts), ca)
+        retain = next(_each(element, "retain"), None)
+        return model.CallResolver(
+            dsn,
+            tuple(hosts),
+            ca,
+            int(_text(element, "follow")) if "follow" in element.attrib else None,
+            time.fromisoformat(_text(element, "run-daily")) if "run-daily" in element.attrib else None,
+            int(_text(element, "max-call", "28800")),
+            int(_text(element, "max-ringing", "120")),
+            None
+            if retain is None
+            else model.Retain(int(_text(retain, "cdr-days", "35")), int(_text(retain, "cse-days", "7"))),
+        )
 
     def _console(self) -> model.Console | None:
         element = self._maybe("console")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -232,6 +233,16 @@ class CseHost:
 
 
 @dataclass(frozen=True, slots=True)
+class Retain:
+    """
+    C{<retain>}: after how many days records and events are deleted.
+    """
+
+    cdr_days: int
+    cse_days: int
+
+
+@dataclass(frozen=True, slots=True)
 class CallResolver:
     """
     C{<call-resolver>}.
@@ -242,6 +253,16 @@ class CallResolver:
 
     cse_hosts: tuple[CseHost, ...]
     ca: Path | None
+    follow: int | None = None
+    """Seconds between two passes of the node itself."""
+
+    run_daily: time | None = None
+    """When the node runs a pass each day, by its local time."""
+
+    max_call: int = 28800
+    max_ringing: int = 120
+    retain: Retain | None = None
+    """C{None}: nothing is deleted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,10 @@ One Twisted service for each of a node's jobs.
     acknowledgement  answers that wait until a peer has what they tell, and
     user_exchange the users of the nodes
     call_log      call state events into the journal and the database
+    cse_hosts     the hosts of call state events, as a pass meets them
     call_resolver one pass from call state events to call detail records
+    skew          whose clock is wrong, as passes find it
+    resolution    passes, when they are due
     neighbours    the addresses of our own nodes
     user_files    the users, as their files say at the moment
     overview      how the node is

@@ -6,7 +6,8 @@ before; the calls that this touches are resolved, and their records, the events
 still needed and the positions are written together.  A host that cannot be
 read costs the others nothing: what it holds is added when it is back.  A pass
 over a window reads no positions and moves none: it resolves the calls that
-have an event in the window, with all their events, wherever these are.
+have an event in the window, with all their events, wherever these are.  What
+is older than the configuration wants it is deleted in the end.
 
 How a record is made is in L{sipxha.cdr}, how rows are read and written in
 L{sipxha.store}.  When to run a pass is for the caller to know.
@@ -18,9 +19,8 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -29,21 +29,18 @@ from sipxha.cdr.event import CallStateEvent
 from sipxha.cdr.ledger import Ledger
 from sipxha.cdr.position import Position
 from sipxha.cdr.record import UNDECIDED, Termination
+from sipxha.cdr.resolve import Limits
 from sipxha.cdr.scrutiny import fault_of
 from sipxha.cdr.window import Window
-from sipxha.config.model import CallResolver, CseHost, Tls
-from sipxha.errors import LocalError, SipxhaError
+from sipxha.config.model import Retain
+from sipxha.errors import LocalError
+from sipxha.services.cse_hosts import Host, HostReport, Places, each_of, name_of
 from sipxha.store.cdr_store import Batch, CdrStore, Letter
-from sipxha.store.cse_source import Logged, Look, Source, remote_dsn
+from sipxha.store.cse_source import Logged
 from sipxha.store.pool import Pool
-from sipxha.store.schema import CDR, CSE, prepare
-
-T = TypeVar("T")
+from sipxha.store.schema import CDR, prepare
 
 _log = Logger()
-
-OWN = "localhost"
-"""The name in C{cse-hosts} of this node's own database."""
 
 PAGE = 5000
 ROUND = 40_000
@@ -55,32 +52,13 @@ CALLS = 2000
 AHEAD = 600.0
 """Seconds by which one host may be read ahead of another that is not yet at its end."""
 
-WORTH_TELLING = 1.0
-"""Seconds of clock skew; what is less is no news."""
+DAY = 86400.0
 
 
 class ResolverBusy(LocalError):
     """
     Another pass is at work on the same database of call detail records.
     """
-
-
-@dataclass
-class HostReport:
-    """
-    How a pass fared with one host.
-    """
-
-    name: str
-    events: int = 0
-    """How many it gave."""
-
-    expected: int = 0
-    """How many it may have, by the ids."""
-
-    read_to: float | None = None
-    fault: str | None = None
-    """Why it could not be read to its end, and where it was looked for."""
 
 
 @dataclass
@@ -100,6 +78,10 @@ class PassReport:
     open_calls: int = 0
     terminations: Counter[Termination] = field(default_factory=Counter)
     skews: dict[tuple[str, str], float] = field(default_factory=dict)
+    """By how many seconds the clock of one host is ahead of another's, at least, by their events."""
+
+    purged: int = 0
+    """Records that were deleted for their age."""
 
     @property
     def is_complete(self) -> bool:
@@ -113,152 +95,62 @@ Progress = Callable[[HostReport], None]
 """Is told of a host each time something was read from it."""
 
 
-@dataclass(frozen=True)
-class Places:
-    """
-    Where a pass finds what it needs.
-    """
-
-    config: CallResolver
-    dsn: str
-    """The database of call detail records."""
-
-    own_dsn: str
-    """This node's own call state events."""
-
-    tls: Tls | None
-    addresses: Callable[[str], Deferred[list[str]]]
-    """Asks DNS; an address is its own answer."""
-
-
 def run_pass(
     reactor: IReactorTime,
     places: Places,
     window: Window | None = None,
     redo: bool = False,
     progress: Progress = lambda _: None,
+    purges: bool = True,
 ) -> Deferred[PassReport]:
     """
-    Run one pass.
+    Run one pass.  It tells the log of events and calls that cannot be used, and
+    leaves the rest of its report to others.
 
     @param window: Resolve only calls with an event in it, ended ones that have a record excepted.
     @param redo: Resolve those too; without a window, all calls of which there are events.
+    @param purges: Whether to delete what is too old in the end, where the configuration says what
+        is; a pass over a window never does.
 
     @raise sipxha.store.pool.DatabaseUnavailable: The database of records cannot be reached.
     @raise ResolverBusy: Another pass is at work.
     """
     if redo and window is None:
         window = Window()
-    return Deferred.fromCoroutine(_run_pass(reactor, places, window, redo, progress))
+    return Deferred.fromCoroutine(_run_pass(reactor, places, window, redo, progress, purges))
 
 
 async def _run_pass(
-    reactor: IReactorTime, places: Places, window: Window | None, redo: bool, progress: Progress
+    reactor: IReactorTime,
+    places: Places,
+    window: Window | None,
+    redo: bool,
+    progress: Progress,
+    purges: bool,
 ) -> PassReport:
+    config = places.config
     pool = Pool(reactor, places.dsn)
-    hosts = [_Host(HostReport(_name(host))) for host in places.config.cse_hosts]
+    hosts = [Host(HostReport(name_of(host))) for host in config.cse_hosts]
     try:
         await prepare(reactor, places.dsn, pool, (CDR,))
-        work = _Pass(CdrStore(pool), hosts, progress)
+        limits = Limits(config.max_call, config.max_ringing)
+        store = CdrStore(pool)
+        work = _Pass(store, hosts, limits, progress)
         await work.claim()
-        asked = zip(hosts, places.config.cse_hosts, strict=True)
-        await _each([(host, Deferred.fromCoroutine(host.open(reactor, places, at))) for host, at in asked])
+        asked = zip(hosts, config.cse_hosts, strict=True)
+        await each_of([(host, Deferred.fromCoroutine(host.open(reactor, places, at))) for host, at in asked])
         if window is None:
             await work.follow_up()
+            if purges and config.retain is not None:
+                await work.purge(config.retain, reactor.seconds())
         else:
             await work.look_through(window, redo)
+        await store.release()
     finally:
         pool.close()
         for host in hosts:
             host.close()
-    for (ahead, behind), seconds in work.report.skews.items():
-        if seconds >= WORTH_TELLING:
-            _log.warn(
-                "the clock of {ahead} is at least {seconds:.1f} s ahead of that of {behind}",
-                ahead=ahead,
-                behind=behind,
-                seconds=seconds,
-            )
     return work.report
-
-
-def _name(host: CseHost) -> str:
-    return OWN if host.name == OWN else f"{host.name}:{host.port}"
-
-
-class _Host:
-    """
-    One host during a pass; what it has is known once it is open.
-    """
-
-    source: Source
-    look: Look
-
-    def __init__(self, report: HostReport) -> None:
-        self.report = report
-        self.name = report.name
-        self.position = Position()
-        self._pool: Pool | None = None
-        self._tried = ""
-
-    async def open(self, reactor: IReactorTime, places: Places, host: CseHost) -> None:
-        """
-        Connect, and see how much there is.
-        """
-        if host.name == OWN:
-            self._pool = Pool(reactor, places.own_dsn)
-            self._tried = str(self._pool)
-            # This one may be written to; on others their own nodes see to it.
-            await prepare(reactor, places.own_dsn, self._pool, (CSE,))
-        else:
-            addresses = await places.addresses(host.name)
-            dsn = remote_dsn(places.dsn, host.name, addresses, host.port, places.tls, places.config.ca)
-            self._pool = Pool(reactor, dsn)
-            self._tried = ", ".join(f"{address} port {host.port}" for address in addresses)
-        self.source = Source(self._pool)
-        self.look = await self.source.look()
-
-    @property
-    def is_live(self) -> bool:
-        """
-        Whether it has answered so far.
-        """
-        return self.report.fault is None
-
-    @property
-    def read_to(self) -> float:
-        """
-        How far it was read, as a number that can be compared.
-        """
-        return -inf if self.position.read_to is None else self.position.read_to
-
-    def failed(self, reason: str) -> None:
-        """
-        Give the host up for this pass.
-        """
-        self.report.fault = f"{self._tried}: {reason}" if self._tried else reason
-
-    def close(self) -> None:
-        """
-        End the connection.
-        """
-        if self._pool is not None:
-            self._pool.close()
-
-
-async def _each(asked: Sequence[tuple[_Host, Deferred[T]]]) -> list[tuple[_Host, T]]:
-    """
-    Wait for an answer of each host.  One that fails is reported and gives none.
-    """
-    results: list[tuple[bool, Any]] = await DeferredList([answer for _, answer in asked], consumeErrors=True)
-    given = []
-    for (host, _), (is_good, answer) in zip(asked, results, strict=True):
-        if is_good:
-            given.append((host, answer))
-        else:
-            answer.trap(SipxhaError)
-            host.failed(answer.getErrorMessage())
-    return given
 
 
 class _Pass:
@@ -266,10 +158,11 @@ class _Pass:
     A pass at work.
     """
 
-    def __init__(self, store: CdrStore, hosts: list[_Host], progress: Progress) -> None:
+    def __init__(self, store: CdrStore, hosts: list[Host], limits: Limits, progress: Progress) -> None:
         self.report = PassReport([host.report for host in hosts])
         self._store = store
         self._hosts = hosts
+        self._limits = limits
         self._progress = progress
         self._positions: dict[str, Position] = {}
         self._letters: list[Letter] = []
@@ -286,7 +179,7 @@ class _Pass:
         Read on from where each host was read to.
         """
         self._positions = await self._store.positions()
-        ledger = Ledger()
+        ledger = Ledger(self._limits)
         for is_late in (True, False):
             ledger.restore(await self._store.kept_events(is_late), not is_late)
         for host in self._hosts:
@@ -298,7 +191,7 @@ class _Pass:
             slowest = min(host.read_to for host in unread)
             near = [host for host in unread if host.read_to <= slowest + AHEAD]
             pages = [(host, host.source.page(host.position.last_id, PAGE)) for host in near]
-            for host, rows in await _each(pages):
+            for host, rows in await each_of(pages):
                 is_last = len(rows) < PAGE
                 host.position = host.position.after_page(rows, host.look.now, is_last)
                 ledger.take(self._sound(host, rows))
@@ -317,18 +210,37 @@ class _Pass:
         """
         Resolve the calls of a window.
         """
-        named = await _each([(host, host.source.calls_in(window)) for host in self._live()])
+        named = await each_of([(host, host.source.calls_in(window)) for host in self._live()])
         calls = sorted({call_id for _, call_ids in named for call_id in call_ids})
         for chosen in _chunks(calls):
             if not redo:
                 held = await self._store.held(chosen)
                 chosen = [each for each in chosen if each not in held or held[each] in UNDECIDED]
-            ledger = Ledger()
+            ledger = Ledger(self._limits)
             await self._look_up(ledger, chosen)
             # What one host does not tell, time cannot decide.
             as_of = min(host.look.now for host in self._hosts) if self.report.is_complete else None
             await self._write(Batch(ledger.resolve(as_of)))
             self._conclude(ledger)
+
+    async def purge(self, retain: Retain, now: float) -> None:
+        """
+        Delete what is too old by every clock there is, and what all listed hosts have been read
+        past.
+
+        Until each has been, nothing is: what it holds may need what others do.
+        """
+        read_to = [host.read_to for host in self._hosts]
+        today = min(now, *(host.look.now for host in self._live()))
+        before = min(today - retain.cse_days * DAY, *read_to)
+        if before == -inf:
+            return
+        for host in self._live():
+            try:
+                host.report.purged = await host.source.purge(before, host.position)
+            except LocalError as error:
+                _log.warn("old call events of {host} stay: {reason}", host=host.name, reason=error)
+        self.report.purged = await self._store.purge(min(today - retain.cdr_days * DAY, *read_to))
 
     async def _look_again(self, ledger: Ledger) -> None:
         """
@@ -340,7 +252,7 @@ class _Pass:
             for host in self._live()
             if host.position.last_id
         ]
-        for host, rows in await _each(asked):
+        for host, rows in await each_of(asked):
             found = dict(rows)
             if host.position.is_of_another_life(host.look.last_id, found.pop(host.position.last_id, None)):
                 _log.warn("{host} was restored or made anew: it is read from the start", host=host.name)
@@ -358,7 +270,7 @@ class _Pass:
         """
         for chosen in _chunks(call_ids):
             asked = [(host, host.source.of_calls(chosen)) for host in self._live()]
-            for host, rows in await _each(asked):
+            for host, rows in await each_of(asked):
                 ledger.take(self._sound(host, rows))
 
     async def _commit(self, ledger: Ledger) -> None:
@@ -399,10 +311,10 @@ class _Pass:
         self.report.written += written.records
         self.report.dead_letters += written.letters
 
-    def _live(self) -> list[_Host]:
+    def _live(self) -> list[Host]:
         return [host for host in self._hosts if host.is_live]
 
-    def _sound(self, host: _Host, rows: Collection[Logged]) -> list[CallStateEvent]:
+    def _sound(self, host: Host, rows: Collection[Logged]) -> list[CallStateEvent]:
         """
         Take the events out of rows; those that cannot be used are put aside.
         """

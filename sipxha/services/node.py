@@ -52,6 +52,7 @@ from sipxha.services.call_log import CallLog
 from sipxha.services.change_log import ChangeLog
 from sipxha.services.cluster import Cluster
 from sipxha.services.console import Action, Console
+from sipxha.services.cse_hosts import Places
 from sipxha.services.drain import LIMIT, MOST_LIMIT, Drain
 from sipxha.services.edge import Edge
 from sipxha.services.gate import Gate
@@ -83,6 +84,7 @@ from sipxha.services.reload import (
     with_live_parts,
 )
 from sipxha.services.replication import Replication
+from sipxha.services.resolution import Resolution
 from sipxha.services.user_files import UserFiles
 from sipxha.store.journal import Journal
 from sipxha.store.postgres import EmbeddedPostgres, PostgresUnusable
@@ -168,6 +170,9 @@ class Node(Service):
         self._edge: Edge | None = None
         self._actions: dict[bytes, Action] = {}
         """What may be posted to the control socket, as soon as it can be done."""
+
+        self._database: Deferred[None] = succeed(None)
+        """Fires when the node's own database had its chance to start."""
 
         self._updated: Callable[[], None] = _nothing
         """Tells replication, where there is one, that there is something new."""
@@ -345,6 +350,8 @@ class Node(Service):
         self._run(self._every(INTERVAL, self.overview.tick))
         if config.call_events is not None:
             self._open_call_events(config.call_events)
+        if config.call_resolver is not None:
+            self._open_call_resolver(config.call_resolver, locator)
         node = config.node
         self._neighbours = Neighbours(
             self._reactor, (node.address, node.listen), config.peers(), locator.addresses
@@ -505,6 +512,7 @@ class Node(Service):
         else:
             dsn = config.dsn
             started = succeed(None)
+        self._database = started
         call_log = CallLog(self._reactor, Journal(node.data / "journal"), dsn)
         self.overview.call_log = call_log
         self._closers.append(call_log.stopService)
@@ -527,6 +535,25 @@ class Node(Service):
         # with a warning.  The journal takes events from the first call on.
         if self.running:
             call_log.startService()
+
+    def _open_call_resolver(self, config: model.CallResolver, locator: Locator) -> None:
+        """
+        Resolve calls, where the node is to do that by itself.
+        """
+        if config.follow is None and config.run_daily is None:
+            return
+        node, call_events = self._config.node, self._config.call_events
+        embedded = EmbeddedPostgres(self._reactor, node.data / "pg").dsn()
+        dsn = config.dsn or embedded
+        own_dsn = dsn if call_events is None else call_events.dsn or embedded
+        places = Places(config, dsn, own_dsn, self._config.tls, locator.addresses)
+        resolution = self.overview.resolution = Resolution(self._reactor, places, self._reactor)
+        self._closers.append(resolution.stopService)
+        self._database.addCallback(self._resolve_calls, resolution)
+
+    def _resolve_calls(self, _: None, resolution: Resolution) -> None:
+        if self.running:
+            resolution.startService()
 
     def _registrar(self, config: model.Registrar, locator: Locator) -> Endpoint:
         """

@@ -25,6 +25,7 @@ from sipxha.services.fork_proxy import ForkProxy
 from sipxha.services.gate import Gate
 from sipxha.services.loop_lag import LoopLag
 from sipxha.services.replication import Replication
+from sipxha.services.resolution import Resolution
 from sipxha.services.user_files import UserFiles
 from sipxha.store.registrations import RegistrationStore
 from sipxha.sync.link import State
@@ -52,6 +53,7 @@ class Overview:
     store: RegistrationStore | None = None
     replication: Replication | None = None
     call_log: CallLog | None = None
+    resolution: Resolution | None = None
     endpoints: Sequence[Endpoint] = ()
     change_log: ChangeLog | None = None
     fork_proxy: ForkProxy | None = None
@@ -99,6 +101,7 @@ class Overview:
             "peers": len(states),
             "peers_reachable": sum(1 for state in states.values() if state is State.REACHABLE),
             "unacknowledged": 0 if self.replication is None else self.replication.unacknowledged,
+            "call_resolver": {} if self.resolution is None else self.resolution.status(),
             "transactions": {endpoint.name: endpoint.transactions for endpoint in self.endpoints},
         }
 
@@ -155,8 +158,11 @@ class Overview:
             troubles.append(f"{self.store.path} cannot be written")
         if self.users is not None and self.users.trouble is not None:
             troubles.append(f"the users stay as they were: {self.users.trouble}")
-        trouble = None if self.call_log is None else self.call_log.trouble()
-        return troubles if trouble is None else [*troubles, trouble]
+        for part in (self.call_log, self.resolution):
+            trouble = None if part is None else part.trouble()
+            if trouble is not None:
+                troubles.append(trouble)
+        return troubles
 
 
 def _time(seconds: float) -> str:

@@ -22,6 +22,9 @@ from sipxha.cdr.position import Position
 from sipxha.cdr.record import Cdr
 from sipxha.store.pool import Pool, Row, Transaction
 
+PIECE = 5000
+"""Rows that are deleted at a time."""
+
 _TIMES = ("start_time", "connect_time", "end_time", "as_of")
 _TYPES = {
     "failure_status": "int2",
@@ -71,8 +74,25 @@ _POSITIONS = "SELECT host, last_id, mark, extract(epoch FROM read_to)::float8, g
 _KEPT = "SELECT event FROM resolver_events WHERE is_late = %s"
 _HELD = "SELECT call_id, termination FROM cdrs WHERE call_id = ANY(%s)"
 
+# Calls that are not decided have no age.
+_PURGE = """
+WITH gone AS (
+    DELETE FROM cdrs WHERE id = ANY(ARRAY(
+        SELECT id FROM cdrs
+         WHERE coalesce(end_time, connect_time, start_time) < to_timestamp(%s) AT TIME ZONE 'UTC'
+           AND termination IN ('C', 'F', 'T', 'U', 'A')
+         LIMIT %s))
+    RETURNING 1)
+SELECT count(*) FROM gone
+"""
+
+_PURGE_LETTERS = "DELETE FROM resolver_dead_letters WHERE noted < to_timestamp(%s)"
+
+_WRITTEN_LAST = "SELECT extract(epoch FROM max(changed))::float8 FROM resolver_positions"
+
 # Two passes at once would each move the positions past what the other holds.
 _ALONE = "SELECT pg_try_advisory_lock(5060507750705081)"
+_NO_LONGER_ALONE = "SELECT pg_advisory_unlock(5060507750705081)"
 
 COLUMNS = (
     "id",
@@ -151,6 +171,12 @@ class CdrStore:
         """
         return self._pool.run(_ALONE).addCallback(lambda rows: bool(rows[0][0]))
 
+    def release(self) -> Deferred[list[Row]]:
+        """
+        Let others resolve at once: a server may notice the end of a connection later.
+        """
+        return self._pool.run(_NO_LONGER_ALONE)
+
     def positions(self) -> Deferred[dict[str, Position]]:
         """
         Tell how far each host has been read.
@@ -201,6 +227,30 @@ class CdrStore:
             return Written(records, letters)
 
         return self._pool.transaction(work)
+
+    def last_pass(self) -> Deferred[float | None]:
+        """
+        Tell when positions were written last.
+        """
+        return self._pool.run(_WRITTEN_LAST).addCallback(lambda rows: rows[0][0])
+
+    def purge(self, before: float) -> Deferred[int]:
+        """
+        Delete the records of calls that ended before a moment, and dead letters as old.
+
+        @return: How many records.
+        """
+        return Deferred.fromCoroutine(self._purge(before))
+
+    async def _purge(self, before: float) -> int:
+        purged: int = 0
+        while True:
+            ((count,),) = await self._pool.run(_PURGE, (before, PIECE))
+            purged += count
+            if count < PIECE:
+                break
+        await self._pool.run(_PURGE_LETTERS, (before,))
+        return purged
 
     def ended(self) -> Deferred[list[dict[str, Any]]]:
         """

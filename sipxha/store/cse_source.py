@@ -2,8 +2,9 @@
 One host's call state events, to be read.
 
 Rows are read by id in pages, or by Call-ID, and become L{CallStateEvent}s on
-the server: what old writers left empty is NULL, times are seconds.  A host is
-never written to.  What has been read, and what it means, others know.
+the server: what old writers left empty is NULL, times are seconds.  Nothing is
+written to a host; what is old is deleted, when others, who know what has been
+read and what it means, say so.
 """
 
 from __future__ import annotations
@@ -17,10 +18,14 @@ from psycopg2.extensions import make_dsn
 from twisted.internet.defer import Deferred
 
 from sipxha.cdr.event import CallStateEvent
+from sipxha.cdr.position import Position
 from sipxha.cdr.window import Window
 from sipxha.config.model import Tls
 from sipxha.errors import LocalError
 from sipxha.store.pool import Pool, Row
+
+PIECE = 5000
+"""Rows that are deleted at a time."""
 
 # The columns in the order of CallStateEvent.
 _COLUMNS = """
@@ -48,6 +53,19 @@ SELECT DISTINCT call_id FROM call_state_events
  WHERE event_time >= coalesce(to_timestamp(%s) AT TIME ZONE 'UTC', '-infinity')
    AND event_time < coalesce(to_timestamp(%s) AT TIME ZONE 'UTC', 'infinity')
 """
+
+# The row that was read last stays: by it a database is told from another one.
+_PURGE = """
+WITH gone AS (
+    DELETE FROM call_state_events WHERE id = ANY(ARRAY(
+        SELECT id FROM call_state_events
+         WHERE event_time < to_timestamp(%s) AT TIME ZONE 'UTC' AND id < %s AND id <> ALL(%s::int8[])
+         ORDER BY event_time LIMIT %s))
+    RETURNING 1)
+SELECT count(*) FROM gone
+"""
+
+_PURGE_OBSERVERS = "DELETE FROM observer_state_events WHERE event_time < to_timestamp(%s) AT TIME ZONE 'UTC'"
 
 Logged = tuple[int, CallStateEvent]
 """An event and the id of its row."""
@@ -156,6 +174,26 @@ class Source:
         Name the calls that have an event in a window.
         """
         return self._pool.run(_CALLS_IN, window).addCallback(lambda rows: [row[0] for row in rows])
+
+    def purge(self, before: float, position: Position) -> Deferred[int]:
+        """
+        Delete the events that are older than a moment and have been read.
+
+        @return: How many.
+        """
+        return Deferred.fromCoroutine(self._purge(before, position))
+
+    async def _purge(self, before: float, position: Position) -> int:
+        purged: int = 0
+        while True:
+            # In pieces, each a short transaction, so that proxies need not wait.
+            row = (before, position.last_id, list(position.gaps), PIECE)
+            ((count,),) = await self._pool.run(_PURGE, row)
+            purged += count
+            if count < PIECE:
+                break
+        await self._pool.run(_PURGE_OBSERVERS, (before,))
+        return purged
 
     def _read(self, sql: str, params: Sequence[object]) -> Deferred[list[Logged]]:
         return self._pool.run(sql, params).addCallback(_logged)

@@ -112,7 +112,7 @@ class LedgerTests(SynchronousTestCase):
             ]
         )
         _resolved(ledger, None)
-        self.assertEqual(ledger.skews, {(calls.FORK, calls.AUTH_2): 40.0})
+        self.assertEqual(ledger.skews, {("10.1.1.50", "10.1.2.50"): 40.0})
 
     def test_a_call_that_cannot_be_resolved_costs_itself(self) -> None:
         """

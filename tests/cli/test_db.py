@@ -168,4 +168,4 @@ class DatabaseTests(TestCase):
 
 def _with_dsn(text: str, dsn: str) -> str:
     text = text.replace('embedded="true"', f'dsn="{dsn}"')
-    return text.replace("<call-resolver>", f'<call-resolver dsn="{dsn}">')
+    return text.replace("<call-resolver ", f'<call-resolver dsn="{dsn}" ')

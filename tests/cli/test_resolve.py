@@ -46,7 +46,8 @@ class ResolveTests(TestCase):
         servers = [Server("sipx1.example.com", "127.0.0.1"), Server("sipx2.example.com", "127.0.0.2")]
         make_cluster(folder / "c", Cluster("example.com", servers, False))
         self.config = folder / "c" / "sipx1.example.com" / "sipxha.xml"
-        self.original = self.config.read_text()
+        # The calls of these tests are old.
+        self.original = self.config.read_text().replace('<retain cdr-days="35" cse-days="7"/>', "")
         second = load(folder / "c" / "sipx2.example.com" / "sipxha.xml")
         assert second.tls is not None
         gate = PostgresGate(
@@ -142,7 +143,9 @@ class ResolveTests(TestCase):
             calls.requested(LONG_AGO),
             calls.requested(LONG_AGO)._replace(event_type="?", event_seq=2),
         )
-        log_events(self.pair.other, calls.set_up(LONG_AGO - 5), calls.ended(LONG_AGO + 63))
+        log_events(
+            self.pair.other, calls.set_up(LONG_AGO - 5, observer=calls.AUTH_2), calls.ended(LONG_AGO + 63)
+        )
         _, err, status = await self.run_verb("resolve")
         self.assertEqual(status, 0)
         lines = err.splitlines()

@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 import shutil
 from dataclasses import fields
+from datetime import time
 from pathlib import Path
 
 from lxml import etree
@@ -253,6 +254,24 @@ class AcceptedTests(LoadCase):
                 model.CseHost("::1", 99),
             ),
         )
+
+    def test_when_the_resolver_runs_and_what_it_keeps(self) -> None:
+        """
+        By itself it neither runs nor deletes anything.
+        """
+        hosts = "<cse-hosts>localhost</cse-hosts></call-resolver>"
+        config = self.load_with('<call-resolver dsn="dbname=SIPXCDR">' + hosts).call_resolver
+        assert config is not None
+        self.assertEqual((config.follow, config.run_daily, config.retain), (None, None, None))
+        self.assertEqual((config.max_call, config.max_ringing), (28800, 120))
+        config = self.load_with(
+            '<call-resolver dsn="d" follow="10" run-daily="03:30" max-call="7200" max-ringing="300">'
+            '<retain cdr-days="90"/>' + hosts
+        ).call_resolver
+        assert config is not None
+        self.assertEqual((config.follow, config.run_daily), (10, time(3, 30)))
+        self.assertEqual((config.max_call, config.max_ringing), (7200, 300))
+        self.assertEqual(config.retain, model.Retain(90, 7))
 
     def test_a_dns_server_may_have_a_port(self) -> None:
         """

@@ -72,6 +72,9 @@ class ProblemsTests(SynchronousTestCase):
             '<limits head-time="0.5"/>': "head-time must be a number of seconds from 1 to 3600, not '0.5'",
             '<limits idle-time="39"/>': "idle-time must be a number of seconds from 40 to 604800, not '39'",
             '<limits idle="60"/>': "<limits> has no attribute idle (known: message, head, fields, vias,",
+            '<call-resolver run-daily="24:00"><cse-hosts>localhost</cse-hosts></call-resolver>': (
+                "<call-resolver>: run-daily must be a time of day such as 03:00, not '24:00'"
+            ),
             '<registrar digest="SHA1"/>': "<registrar>: digest must be SHA-256 and MD5, either or both",
             '<registrar><replication port="1"><peer>a b</peer></replication></registrar>': (
                 "<peer> must hold a full host name such as sipx1.example.com, not 'a b'"

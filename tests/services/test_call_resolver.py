@@ -22,7 +22,8 @@ from sipxha.config.model import CallResolver, CseHost
 from sipxha.net.postgres_gate import PostgresGate
 from sipxha.net.tls import MutualTls
 from sipxha.services import call_resolver
-from sipxha.services.call_resolver import HostReport, PassReport, Places, ResolverBusy, run_pass
+from sipxha.services.call_resolver import PassReport, ResolverBusy, run_pass
+from sipxha.services.cse_hosts import HostReport, Places
 from sipxha.store.pool import DatabaseUnavailable
 from tests.cdr import calls
 from tests.support.certs import Authority
@@ -236,7 +237,7 @@ class FollowUpTests(PassCase):
         log_events(self.pair.own, requested)
         log_events(self.pair.other, calls.set_up(LONG_AGO - 40, call_id="a", observer=calls.AUTH_2))
         report = await self.run_pass()
-        self.assertEqual(report.skews, {(calls.FORK, calls.AUTH_2): 40.0})
+        self.assertEqual(report.skews, {("10.1.1.50", "10.1.2.50"): 40.0})
         self.assertEqual(self.records()[0][2:4], (LONG_AGO, LONG_AGO - 40))
 
 

@@ -323,7 +323,7 @@ class DatabaseTests(_NodeTestCase):
         self.addCleanup(database.discard)
         dsn = database.dsn("SIPXCDR")
         self.configure('<call-events embedded="true"', f'<call-events dsn="{dsn}"')
-        self.configure("<call-resolver>", f'<call-resolver dsn="{dsn}">')
+        self.configure("<call-resolver ", f'<call-resolver dsn="{dsn}" ')
         files = load(self.config).users
         for user in ("201", "202"):
             add_user(files, f"{user}@{DOMAIN}", DOMAIN, PASSWORD)
