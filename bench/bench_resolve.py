@@ -4,7 +4,10 @@ How fast calls are resolved: in memory, and end to end through two real database
     python -m bench.bench_resolve [EVENTS]
 
 Prints one line per figure: name, how many, seconds, per second.  A tenth of
-the calls has its events on both hosts; clocks are 0.2 s apart.
+the calls has its events on both hosts; clocks are 0.2 s apart.  The yardstick
+is one SQL statement over a table in which the events of both hosts are merged
+already; it does what SQL does easily, and nothing about order, late events or
+lost hosts.
 """
 
 from __future__ import annotations
@@ -14,7 +17,9 @@ import sys
 import time
 from collections.abc import Iterator
 from random import Random
+from tempfile import TemporaryFile
 
+import psycopg2
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import react
@@ -78,6 +83,65 @@ def made_up(chance: Random, number: int) -> Iterator[list[CallStateEvent]]:
         serial += 1
 
 
+YARDSTICK = """
+INSERT INTO yardstick
+SELECT DISTINCT ON (call_id) call_id, request.from_tag, leg.to_tag, request.from_url, request.to_url,
+       request.event_time, leg.connected, coalesce(leg.ended, leg.failed),
+       CASE WHEN leg.ended IS NOT NULL THEN CASE WHEN leg.transferred THEN 'T' ELSE 'C' END
+            WHEN leg.connected IS NOT NULL THEN 'I'
+            WHEN leg.status = 487 THEN 'A' WHEN leg.status IS NOT NULL THEN 'F' ELSE 'R' END,
+       leg.status, leg.reason, request.reference, request.contact, leg.contact,
+       request.caller_internal, leg.callee_route
+  FROM (SELECT DISTINCT ON (call_id) * FROM merged WHERE event_type = 'R'
+         ORDER BY call_id, event_time) AS request
+  LEFT JOIN
+       (SELECT call_id, greatest(from_tag, to_tag) AS to_tag,
+               min(event_time) FILTER (WHERE event_type = 'S') AS connected,
+               max(event_time) FILTER (WHERE event_type = 'E') AS ended,
+               max(event_time) FILTER (WHERE event_type = 'F') AS failed,
+               bool_or(event_type = 'T') AS transferred,
+               max(failure_status) AS status, max(failure_reason) AS reason,
+               max(contact) FILTER (WHERE event_type = 'S') AS contact,
+               max(callee_route) AS callee_route
+          FROM merged
+         WHERE event_type <> 'R' AND coalesce(failure_status, 0) NOT IN (401, 407)
+         GROUP BY call_id, least(from_tag, to_tag), greatest(from_tag, to_tag)) AS leg USING (call_id)
+ ORDER BY call_id, leg.ended IS NULL, leg.connected IS NULL, leg.ended - leg.connected DESC
+"""
+
+
+def measure_yardstick(own: str, other: str, number: int) -> float:
+    """
+    Resolve the same events by one statement.
+
+    @return: Seconds.
+    """
+    reading, writing = psycopg2.connect(other), psycopg2.connect(own)
+    try:
+        with TemporaryFile() as copied, writing, writing.cursor() as cursor, reading.cursor() as source:
+            cursor.execute("CREATE TABLE merged AS SELECT * FROM call_state_events")
+            source.copy_expert("COPY call_state_events TO STDOUT", copied)
+            copied.seek(0)
+            cursor.copy_expert("COPY merged FROM STDIN", copied)
+            cursor.execute(
+                "CREATE TABLE yardstick (call_id text PRIMARY KEY, from_tag text, to_tag text, caller text,"
+                " callee text, start_time timestamp, connect_time timestamp, end_time timestamp,"
+                " termination char(1), failure_status int2, failure_reason text, reference text,"
+                " caller_contact text, callee_contact text, caller_internal boolean, callee_route text)"
+            )
+            cursor.execute("CREATE INDEX ON yardstick (start_time)")
+            cursor.execute("ANALYZE merged")
+        begin = time.perf_counter()
+        with writing, writing.cursor() as cursor:
+            cursor.execute(YARDSTICK)
+        seconds = time.perf_counter() - begin
+    finally:
+        reading.close()
+        writing.close()
+    report("events, yardstick", number, seconds)
+    return seconds
+
+
 def report(name: str, number: int, seconds: float) -> None:
     """
     Print one figure.
@@ -118,13 +182,21 @@ async def end_to_end(reactor: object, whole: list[list[CallStateEvent]], number:
     config = CallResolver(pair.own, (CseHost("localhost", 5432), CseHost("sipx2", address.port)), None)
     places = Places(config, pair.own, pair.own, None, lambda name: succeed(["127.0.0.1"]))
     before = resource.getrusage(resource.RUSAGE_SELF)
+    high_water = before.ru_maxrss / 1024
+    first = 0.0
     for name in ("events, first pass", "events, nothing new"):
         begin = time.perf_counter()
         done: PassReport = await run_pass(reactor, places)  # type: ignore[arg-type]
-        report(name, sum(host.events for host in done.hosts) or number, time.perf_counter() - begin)
+        took = time.perf_counter() - begin
+        first = first or took
+        report(name, sum(host.events for host in done.hosts) or number, took)
     after = resource.getrusage(resource.RUSAGE_SELF)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     print(f"{'CPU of the resolver':<28} {number:>9} {cpu:>9.3f} s {cpu / number * 1e6:>10.1f} us each")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{'highest memory':<28} {peak:>9.0f} MiB, of which the generator {high_water:.0f}")
+    yardstick = measure_yardstick(pair.own, pair.other, number)
+    print(f"{'first pass / yardstick':<28} {first / yardstick:>9.2f}")
     door.stopListening()
 
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -33,7 +33,7 @@ from sipxha.cdr.resolve import Limits
 from sipxha.cdr.scrutiny import fault_of
 from sipxha.cdr.window import Window
 from sipxha.config.model import Retain
-from sipxha.errors import LocalError
+from sipxha.errors import LocalError, SipxhaError
 from sipxha.services.cse_hosts import Host, HostReport, Places, each_of, name_of
 from sipxha.store.cdr_store import Batch, CdrStore, Letter
 from sipxha.store.cse_source import Logged
@@ -130,6 +130,7 @@ async def _run_pass(
 ) -> PassReport:
     config = places.config
     pool = Pool(reactor, places.dsn)
+    work = None
     hosts = [Host(HostReport(name_of(host))) for host in config.cse_hosts]
     try:
         await prepare(reactor, places.dsn, pool, (CDR,))
@@ -147,6 +148,8 @@ async def _run_pass(
             await work.look_through(window, redo)
         await store.release()
     finally:
+        if work is not None:
+            work.close()
         pool.close()
         for host in hosts:
             host.close()
@@ -166,6 +169,14 @@ class _Pass:
         self._progress = progress
         self._positions: dict[str, Position] = {}
         self._letters: list[Letter] = []
+        self._writing: Deferred[None] | None = None
+
+    def close(self) -> None:
+        """
+        Wait for nothing any longer.
+        """
+        if self._writing is not None:
+            self._writing.addErrback(Failure.trap, SipxhaError, CancelledError)
 
     async def claim(self) -> None:
         """
@@ -190,19 +201,23 @@ class _Pass:
         while unread:
             slowest = min(host.read_to for host in unread)
             near = [host for host in unread if host.read_to <= slowest + AHEAD]
-            pages = [(host, host.source.page(host.position.last_id, PAGE)) for host in near]
-            for host, rows in await each_of(pages):
+            pages = await each_of([(host, host.page(PAGE)) for host in near])
+            for host, rows in pages:
                 is_last = len(rows) < PAGE
                 host.position = host.position.after_page(rows, host.look.now, is_last)
-                ledger.take(self._sound(host, rows))
-                fresh += len(rows)
                 if is_last:
                     unread.remove(host)
+                else:
+                    host.ask_ahead(PAGE)
+            for host, rows in pages:
+                ledger.take(self._sound(host, rows))
+                fresh += len(rows)
             unread = [host for host in unread if host.is_live]
             if fresh >= ROUND:
                 await self._commit(ledger)
                 fresh = 0
         await self._commit(ledger)
+        await self._written()
         self.report.open_calls = len(ledger)
         self._conclude(ledger)
 
@@ -287,8 +302,16 @@ class _Pass:
             for host in self._hosts
             if host.position != self._positions.get(host.name, Position())
         }
-        await self._write(Batch(records, left.keep, left.late, left.forget, (), moved))
+        await self._written()
+        # Hosts go on to be read while the database writes.
+        batch = Batch(records, left.keep, left.late, left.forget, (), moved)
+        self._writing = Deferred.fromCoroutine(self._write(batch))
         self._positions |= moved
+
+    async def _written(self) -> None:
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            await writing
 
     async def _complete(self, ledger: Ledger) -> set[str]:
         """

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, TypeVar
 
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 
 from sipxha.cdr.position import Position
 from sipxha.config.model import CallResolver, CseHost, Tls
 from sipxha.errors import SipxhaError
-from sipxha.store.cse_source import Look, Source, remote_dsn
+from sipxha.store.cse_source import PLANS, Logged, Look, Source, remote_dsn
 from sipxha.store.pool import Pool
 from sipxha.store.schema import CSE, prepare
 
@@ -90,6 +91,7 @@ class Host:
         self.name = report.name
         self.position = Position()
         self._pool: Pool | None = None
+        self._coming: Deferred[list[Logged]] | None = None
         self._tried = ""
 
     async def open(self, reactor: IReactorTime, places: Places, host: CseHost) -> None:
@@ -97,19 +99,32 @@ class Host:
         Connect, and see how much there is.
         """
         if host.name == OWN:
-            self._pool = Pool(reactor, places.own_dsn)
+            self._pool = Pool(reactor, places.own_dsn, settings=PLANS)
             self._tried = str(self._pool)
             # This one may be written to; on others their own nodes see to it.
             await prepare(reactor, places.own_dsn, self._pool, (CSE,))
         else:
             addresses = await places.addresses(host.name)
             dsn = remote_dsn(places.dsn, host.name, addresses, host.port, places.tls, places.config.ca)
-            self._pool = Pool(reactor, dsn)
+            self._pool = Pool(reactor, dsn, settings=PLANS)
             self._tried = ", ".join(f"{address} port {host.port}" for address in addresses)
         self.source = Source(self._pool)
         asked = reactor.seconds()
         self.look = await self.source.look()
         self.report.ahead = self.look.now - (asked + reactor.seconds()) / 2
+
+    def page(self, limit: int) -> Deferred[list[Logged]]:
+        """
+        Read the next page, or wait for the one that was asked for ahead.
+        """
+        coming, self._coming = self._coming, None
+        return self.source.page(self.position.last_id, limit) if coming is None else coming
+
+    def ask_ahead(self, limit: int) -> None:
+        """
+        Have the host prepare its next page while something else is done.
+        """
+        self._coming = self.source.page(self.position.last_id, limit)
 
     @property
     def is_live(self) -> bool:
@@ -135,6 +150,8 @@ class Host:
         """
         End the connection.
         """
+        if self._coming is not None:
+            self._coming.addErrback(Failure.trap, SipxhaError, CancelledError)
         if self._pool is not None:
             self._pool.close()
 

@@ -27,6 +27,9 @@ from sipxha.store.pool import Pool, Row
 PIECE = 5000
 """Rows that are deleted at a time."""
 
+PLANS = "-c enable_seqscan=off -c enable_sort=off"
+"""Settings of a connection to a host: by index, also while the server has no statistics of a table that grows."""
+
 # The columns in the order of CallStateEvent.
 _COLUMNS = """
     id, observer, event_seq, extract(epoch FROM event_time)::float8, event_type, cseq, call_id,

@@ -169,16 +169,19 @@ class Pool:
         *,
         connect_timeout: float = 5.0,
         statement_timeout: float = 30.0,
+        settings: str = "",
     ) -> None:
         """
         @param dsn: libpq parameters.  A host that is a name makes libpq ask
             the system's resolver and block; pass C{hostaddr} beside it.
         @param statement_timeout: Seconds for each single statement.
+        @param settings: Options of the server for each connection, as C{-c name=value}.
         """
         self._reactor = reactor
         self._dsn = dsn
         self._connect_timeout = connect_timeout
         self._statement_timeout = statement_timeout
+        self._settings = settings
         self._lock = DeferredLock()
         self._connection: Any = None
         self._closed = False
@@ -261,7 +264,7 @@ class Pool:
                 self._connect_timeout,
                 lambda: connection.connect(
                     self._dsn,
-                    options=f"-c statement_timeout={int(self._statement_timeout * 1000)}",
+                    options=f"-c statement_timeout={int(self._statement_timeout * 1000)} {self._settings}",
                     application_name="sipxha",
                 ),
                 "no connection",

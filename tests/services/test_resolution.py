@@ -42,7 +42,8 @@ class Waits(task.Clock):
     def callLater(self, delay: float, *args: Any, **kwargs: Any) -> Any:
         later = super().callLater(delay, *args, **kwargs)
         begun, self.begun = self.begun, Deferred()
-        begun.callback(delay)
+        # Not while the service is still at it.
+        cast(IReactorTime, reactor).callLater(0, begun.callback, delay)
         return later
 
 

@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from sipxha.cdr.window import Window
 from sipxha.config.model import Tls
+from sipxha.store import cse_source
 from sipxha.store.cse_source import CannotBeReached, NotUnicode, Source, remote_dsn
 from sipxha.store.pool import Pool, StatementRefused
 from tests.cdr import calls
@@ -167,3 +168,33 @@ class SourceTests(TestCase):
         """
         with self.assertRaises(StatementRefused):
             await self.make_source(PostgresForTests.shared().fresh()).look()
+
+
+class PlanTests(TestCase):
+    """
+    Tests for how the server goes about it, with a table that it has no statistics of.
+    """
+
+    async def test_every_statement_goes_by_an_index(self) -> None:
+        """
+        A page costs the same wherever it is, and nothing is sorted for it.
+        """
+        pair = Pair()
+        await pair.prepare()
+        execute(pair.other, "ALTER TABLE call_state_events SET (autovacuum_enabled = off)")
+        events = [calls.requested(1_700_000_000.0 + n, call_id=f"c{n}") for n in range(3000)]
+        log_events(pair.other, *events)
+        pool = Pool(reactor, pair.other, settings=cse_source.PLANS)
+        self.addCleanup(pool.close)
+        for sql, params, index in (
+            (cse_source._PAGE, (100, 500), "call_state_events_pkey"),
+            (cse_source._BY_ID, ([5, 6],), "call_state_events_pkey"),
+            (cse_source._BY_CALL, (["c1", "c2"],), "call_state_events_call_id"),
+            (cse_source._CALLS_IN, (1_700_000_000.0, 1_700_000_010.0), "call_state_events_event_time"),
+            (cse_source._PURGE, (1_700_000_010.0, 100, [3], 50), "call_state_events_event_time"),
+        ):
+            plan = "\n".join(row[0] for row in await pool.run("EXPLAIN " + sql, params))
+            self.assertIn(index, plan)
+            self.assertNotIn("Seq Scan", plan)
+            if sql is cse_source._PAGE:
+                self.assertNotIn("Sort", plan)

@@ -56,7 +56,7 @@ class PoolTests(TestCase):
     Tests against the server of this test run.
     """
 
-    def pool(self, dsn: str | None = None, **settings: float) -> Pool:
+    def pool(self, dsn: str | None = None, **settings: Any) -> Pool:
         pool = Pool(reactor, dsn or PostgresForTests.shared().fresh(), **settings)
         self.addCleanup(pool.close)
         return pool
