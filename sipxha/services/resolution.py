@@ -61,6 +61,9 @@ class Resolution(Service):
         self._work: Deferred[None] | None = None
         self._purged = -inf
         self._faults: dict[str, str] = {}
+        self._lost: set[str] = set()
+        """Those that could not be read twice in a row."""
+
         self._trouble: str | None = None
         self._skews = SkewLog()
         self._last: PassReport | None = None
@@ -88,7 +91,7 @@ class Resolution(Service):
         """
         if self._trouble is not None:
             return self._trouble
-        missing = [f"{host} ({fault})" for host, fault in self._faults.items()]
+        missing = [f"{host} ({fault})" for host, fault in self._faults.items() if host in self._lost]
         return f"call events cannot be read from {', '.join(missing)}" if missing else None
 
     def status(self) -> dict[str, object]:
@@ -185,9 +188,11 @@ class Resolution(Service):
     def _tell_hosts(self, report: PassReport) -> None:
         before = self._faults
         self._faults = {host.name: host.fault for host in report.hosts if host.fault is not None}
-        for host, fault in self._faults.items():
-            if host not in before:
-                self._log.warn("call events of {host} cannot be read: {reason}", host=host, reason=fault)
-        for host in before:
-            if host not in self._faults:
-                self._log.info("call events of {host} are read again", host=host)
+        # A node that is only started again is no news.
+        for host in (self._faults.keys() & before.keys()) - self._lost:
+            self._lost.add(host)
+            reason = self._faults[host]
+            self._log.warn("call events of {host} cannot be read: {reason}", host=host, reason=reason)
+        for host in self._lost - self._faults.keys():
+            self._lost.remove(host)
+            self._log.info("call events of {host} are read again", host=host)
