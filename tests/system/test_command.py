@@ -293,6 +293,9 @@ class RunningPairTests(PairTestCase):
         One object for programs, lines for people.
         """
         (state,) = await self.rows("status")
+        while state["call_resolver"].get("missing"):
+            # The other one is still making its database.
+            (state,) = await self.rows("status")
         started = state.pop("started")
         self.assertRegex(started, TIME)
         self.assertGreater(state.pop("update_number"), 1 << 32)
