@@ -13,6 +13,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Coroutine
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
@@ -149,16 +150,16 @@ class GoldenTraceTests(_FlowTestCase):
         try:
             # DNS names both, in any order; the dead one has to be tried.
             traces = self.alice_wire.traces
-            silent: list[str] = []
             for _ in range(20):
                 call = await self.alice.call(self.bob.aor)
                 self.assertEqual((await call.hang_up()).status, 200)
                 trace = traces[call.call_id]
-                self.assertEqual(trace[-len(CALLS + HANGS_UP) :], CALLS + HANGS_UP)
+                # The challenge, or what answers it, may have gone to the dead one first.
+                self.assertEqual([said for said, _ in groupby(trace)], CALLS + HANGS_UP)
                 if len(trace) > len(CALLS + HANGS_UP):
-                    silent = trace
                     break
-            self.assertEqual(set(silent[: -len(CALLS + HANGS_UP)]), {"> INVITE"})
+            else:
+                self.fail("the dead proxy was never tried")
         finally:
             self.east.send(signal.SIGCONT)
         await self.sees(self.bob_wire, call.call_id, ANSWERS + IS_HUNG_UP)
