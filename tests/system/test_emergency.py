@@ -49,7 +49,8 @@ Content-Length: 0
 
 class Flood(DatagramProtocol):
     """
-    Somebody who sends REGISTERs and does not stop.
+    Somebody who sends REGISTERs, more and more until some are refused, and
+    does not stop.
 
     @ivar refused: How many were answered 503 with Retry-After.
     """
@@ -58,6 +59,7 @@ class Flood(DatagramProtocol):
         self.refused = 0
         self._target = target
         self._sent = 0
+        self._burst = 40
         self._port = reactor.listenUDP(0, self, interface=source)
         self._source = f"{source}:{self._port.getHost().port}"
         self._sending = LoopingCall(self._send)
@@ -71,7 +73,9 @@ class Flood(DatagramProtocol):
         return self._port.stopListening()
 
     def _send(self) -> None:
-        for _ in range(40):
+        if not self.refused:
+            self._burst += 1
+        for _ in range(self._burst):
             self._sent += 1
             request = REGISTER.format(source=self._source, number=self._sent, domain=DOMAIN)
             assert self.transport is not None
