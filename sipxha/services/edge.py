@@ -157,19 +157,10 @@ class Edge(Service):
         if flow.transport != "udp" or _goes_by_gruu(request):
             return True
         (via,) = vias
+        # A Contact elsewhere is no sign: who registers may bind another device (RFC 3261 section 10.2).
         if via.host.strip("[]") != flow.address:
-            if _is_numeric(via.host):
-                return True
-        elif flow.port != (via.port or 5060) and via.rport is not None:
-            return True
-        contact = request.get("contact")
-        if contact is None or flow.address in contact:
-            return False
-        try:
-            return any(_is_numeric(each.uri.host) for each in request.contacts)
-        except MalformedField:
-            # Refused by who asks for credentials first.
-            return False
+            return _is_numeric(via.host)
+        return flow.port != (via.port or 5060) and via.rport is not None
 
     def wants_outbound(self, request: Request) -> bool:
         """
