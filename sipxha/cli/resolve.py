@@ -9,7 +9,7 @@ by a later pass; 1: nothing was done.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from sipxha.services.cse_hosts import HostReport, Places
 
 PARTIAL = 3
+
+BUSY_LIMIT = 60
+"""How often, once a second, it is tried again while a pass of the node is at work."""
 
 HOST_COLUMNS = ("host", "events", "read_to", "missing")
 CODE_COLUMNS = ("termination", "meaning", "calls")
@@ -91,6 +94,24 @@ def _places(reactor: Any, config: Config) -> Places:
     return Places(config.call_resolver, dsn, own_dsn, config.tls, locator.addresses)
 
 
+async def alone(reactor: Any, run: Callable[[], Awaitable[PassReport]]) -> PassReport:
+    """
+    Run a pass when the node's own, which are short, leave room for it.
+
+    @raise ResolverBusy: They did not for a minute.
+    """
+    from twisted.internet.task import deferLater
+
+    from sipxha.services.call_resolver import ResolverBusy
+
+    for _ in range(BUSY_LIMIT):
+        try:
+            return await run()
+        except ResolverBusy:
+            await deferLater(reactor, 1.0)
+    return await run()
+
+
 def _run(config: Config, window: Window | None, redo: bool) -> PassReport:
     """
     Run the pass in a reactor of its own, with a progress bar for people.
@@ -117,7 +138,7 @@ def _run(config: Config, window: Window | None, redo: bool) -> PassReport:
     async def main(reactor: Any, progress: Callable[[HostReport], None]) -> None:
         try:
             places = _places(reactor, config)
-            report = await run_pass(reactor, places, window, redo, progress)
+            report = await alone(reactor, lambda: run_pass(reactor, places, window, redo, progress))
             SkewLog().tell(report, reactor.seconds())
             reports.append(report)
         except LocalError as error:

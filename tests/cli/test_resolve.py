@@ -10,20 +10,24 @@ import sys
 import time
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any, cast
 
 from click.testing import CliRunner
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.python.filepath import FilePath
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 import sipxha
 from sipxha.cli.main import main
+from sipxha.cli.resolve import BUSY_LIMIT, alone
 from sipxha.config.init import Cluster, Server, make_cluster
 from sipxha.config.load import load
 from sipxha.net.postgres_gate import PostgresGate
 from sipxha.net.tls import MutualTls
+from sipxha.services.call_resolver import PassReport, ResolverBusy
 from tests.cdr import calls
 from tests.support.cse_host import Pair, execute, log_events
 
@@ -204,3 +208,44 @@ class UsageTests(SynchronousTestCase):
             result = CliRunner().invoke(main, ["resolve", *options])
             self.assertEqual(result.exit_code, 2)
             self.assertIn(options[-1], result.stderr)
+
+
+class AloneTests(SynchronousTestCase):
+    """
+    Tests for L{alone}.
+    """
+
+    def setUp(self) -> None:
+        """
+        The node's own pass is at work, for two seconds.
+        """
+        self.clock = Clock()
+        self.ends = 0.0
+        self.report: Any = object()
+
+    async def run_pass(self) -> PassReport:
+        """
+        A pass that has to be alone.
+        """
+        if self.clock.seconds() < self.ends:
+            raise ResolverBusy("another pass is at work on this database")
+        return cast(PassReport, self.report)
+
+    def test_a_pass_of_the_node_is_waited_for(self) -> None:
+        """
+        It is short.
+        """
+        self.ends = 2.0
+        done = Deferred.fromCoroutine(alone(self.clock, self.run_pass))
+        self.assertNoResult(done)
+        self.clock.pump([1.0, 1.0])
+        self.assertIs(self.successResultOf(done), self.report)
+
+    def test_not_for_ever(self) -> None:
+        """
+        Somebody should look at it then.
+        """
+        self.ends = BUSY_LIMIT + 1.0
+        done = Deferred.fromCoroutine(alone(self.clock, self.run_pass))
+        self.clock.pump([1.0] * BUSY_LIMIT)
+        self.failureResultOf(done, ResolverBusy)
