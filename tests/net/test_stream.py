@@ -47,7 +47,7 @@ class SipStreamTests(SynchronousTestCase):
             {Flow("tcp", "10.0.0.9", 40000, "10.0.0.1", 5060, 1)},
         )
 
-    def test_a_ping_is_answered(self) -> None:
+    def test_O08_a_ping_is_answered(self) -> None:
         """
         Two CRLFs with one (RFC 5626 section 3.5.1).
         """
