@@ -260,6 +260,7 @@ class _Reading:
             default_expires=usual,
             max_expires=most,
             max_contacts=int(_text(element, "max-contacts", "10")),
+            spread=int(_text(element, "spread", "0")),
             expire_unlisted=_text(element, "unlisted", "keep") == "expire",
             authenticate=_text(element, "authenticate", "true") == "true",
             digest=tuple(_text(element, "digest", "SHA-256 MD5").split()),

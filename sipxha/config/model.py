@@ -203,6 +203,9 @@ class Registrar:
     """Algorithms in the order in which they are offered."""
 
     replication: Replication | None
+    spread: int = 0
+    """Percent by which a registration is shortened at most, so that refreshes spread."""
+
     mapping_rules: Path | None = None
     fallback_rules: Path | None = None
 

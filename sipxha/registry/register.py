@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
+from zlib import crc32
 
 from sipxha.errors import RemoteError
 from sipxha.registry.domain import ServedDomain
@@ -108,6 +109,8 @@ class Terms:
     default_expires: int
     max_expires: int
     gruus: Gruus
+    spread: int = 0
+    """Percent by which what is granted is shortened at most."""
 
 
 def read_register(request: Request, identity: str, received: str, terms: Terms) -> Registration:
@@ -144,6 +147,8 @@ def read_register(request: Request, identity: str, received: str, terms: Terms) 
         _check_secure(offers, request)
         if has_instance:
             offers = _routable(offers, request, identity, terms)
+        if terms.spread:
+            offers = _spread(offers, request.call_id, cseq, terms)
     return Registration(
         f"<{to.bare()}>",
         identity,
@@ -263,6 +268,21 @@ def _granted(asked: int | None, terms: Terms) -> int:
     if 0 < asked < terms.min_expires and asked < _AN_HOUR:
         raise RegistrationRefused(423, "Interval Too Brief", (("Min-Expires", str(terms.min_expires)),))
     return min(asked, terms.max_expires)
+
+
+def _spread(offers: list[Offer], callid: str, cseq: int, terms: Terms) -> list[Offer]:
+    """
+    Shorten what is granted, all contacts of a request by the same share, so
+    that phones that came at once do not come at once again (registry.md 4.3).
+    """
+    lot = crc32(f"{callid}\n{cseq}".encode("utf-8", "surrogateescape")) / 0x1_0000_0000
+    share = 1 - lot * terms.spread / 100
+    return [
+        offer._replace(expires=max(int(offer.expires * share), terms.min_expires))
+        if offer.expires > terms.min_expires
+        else offer
+        for offer in offers
+    ]
 
 
 def _last_of_equals(offers: list[Offer]) -> list[Offer]:

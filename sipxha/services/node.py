@@ -584,6 +584,7 @@ class Node(Service):
             config.default_expires,
             config.max_expires,
             Gruus(self._config.secret, domain.name),
+            config.spread,
         )
         change_log = self.overview.change_log = ChangeLog(self._config.log.level)
         self._administration = Administration(

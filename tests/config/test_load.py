@@ -156,6 +156,17 @@ class AcceptedTests(LoadCase):
             ),
         )
 
+    def test_refreshes_can_be_spread(self) -> None:
+        """
+        By half at most, and not by default.
+        """
+        for attribute, spread in (("", 0), ('spread="50"', 50)):
+            config = self.load_with(f'<registrar tcp="5070" {attribute}/>')
+            assert config.registrar is not None
+            self.assertEqual(config.registrar.spread, spread)
+        with self.assertRaises(ConfigurationRefused):
+            self.load_with('<registrar tcp="5070" spread="51"/>')
+
     def test_contacts_that_are_not_listed_can_be_ended(self) -> None:
         """
         They are kept by default.

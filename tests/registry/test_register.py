@@ -129,6 +129,29 @@ class ReadRegisterTests(SynchronousTestCase):
         request = a_register(("Contact", "<sip:201@10.1.1.7>"), ("Expires", "3600"))
         self.assertEqual(read_register(request, "201@example.com", "", strict).contacts[0].expires, 3600)
 
+    def test_refreshes_are_spread_where_the_operator_wants_it(self) -> None:
+        """
+        Of many that ask for the same at once, each is granted something else,
+        within bounds; both contacts of one REGISTER are granted the same, and
+        so is a retry.
+        """
+        contacts = ("Contact", "<sip:a@10.1.1.7>, <sip:b@10.1.1.7>, <sip:c@10.1.1.7>;expires=0")
+        spread = replace(TERMS, spread=20)
+
+        def granted(callid: str, asked: str, terms: Terms = spread) -> list[int]:
+            request = a_register(contacts, ("Expires", asked))
+            request.set("call-id", callid)
+            return [offer.expires for offer in read_register(request, "201@example.com", "", terms).contacts]
+
+        found = [granted(f"call-{number}", "1000") for number in range(200)]
+        self.assertEqual(found, [granted(f"call-{number}", "1000") for number in range(200)])
+        self.assertTrue(all(one == other and removed == 0 for one, other, removed in found))
+        lengths = [one for one, _, _ in found]
+        self.assertTrue(800 <= min(lengths) < 830 and 970 < max(lengths) <= 1000, lengths)
+        self.assertEqual(granted("call", "60"), [60, 60, 0])
+        self.assertGreaterEqual(granted("call", "61")[0], 60)
+        self.assertEqual(granted("call", "1000", TERMS), [1000, 1000, 0])
+
     def test_R18_one_bad_contact_spoils_all(self) -> None:
         """
         Expires that are no number, and a q that is none.
