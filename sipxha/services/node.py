@@ -15,7 +15,6 @@ import secrets
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from twisted.application.internet import TimerService
@@ -34,7 +33,7 @@ from sipxha.config import model
 from sipxha.config.certificates import CertificateUnusable, read_certificate
 from sipxha.config.load import ConfigurationRefused, load
 from sipxha.config.pem_files import pem_problems, public_pem_problems
-from sipxha.errors import LocalError, RemoteError, SipxhaError
+from sipxha.errors import RemoteError, SipxhaError
 from sipxha.net.dns import TRANSPORTS, Locator, resolver_for
 from sipxha.net.endpoint import Endpoint, ITransactionUser
 from sipxha.net.postgres_gate import PostgresGate
@@ -75,9 +74,8 @@ from sipxha.services.reload import (
     CHANGED,
     REFUSED,
     RESTART,
-    UNCHANGED,
+    LiveFiles,
     Outcome,
-    fingerprint,
     need_restart,
     peers_outcome,
     users_outcome,
@@ -155,16 +153,12 @@ class Node(Service):
         self._closers: list[Callable[[], Any]] = []
         """How to close what is open, in the order in which it was opened."""
 
-        self._readers: dict[str, Callable[[], None]] = {}
-        """How to read again what can be, by what it is."""
-
-        self._files: dict[str, tuple[tuple[Path, ...], bytes]] = {}
-        """The files behind each, and what they were when they were last read."""
+        self._files = LiveFiles()
+        self._tls: list[Callable[[], None]] = []
+        """How each user of the certificates reads them again."""
 
         self._gate: PostgresGate | None = None
         self._auth_proxy: AuthProxy | None = None
-        self._tls: list[Callable[[], None]] = []
-        """The same for each user of the certificates."""
 
         self._siblings = Siblings(reactor)
         self._edge: Edge | None = None
@@ -225,7 +219,7 @@ class Node(Service):
         if users is not None:
             users.reload()
         outcomes += self._reload_configuration()
-        outcomes += [self._reread(what, read) for what, read in self._readers.items()]
+        outcomes += self._files.read_again()
         if users is not None and before is not None:
             await users.settled()
             if users.trouble is not None:
@@ -242,26 +236,6 @@ class Node(Service):
 
     def _reload_asked(self, posted: Any) -> Deferred[list[dict[str, str]]]:
         return self.reload().addCallback(lambda outcomes: [each._asdict() for each in outcomes])
-
-    def _reread(self, what: str, read: Callable[[], None]) -> Outcome:
-        paths, before = self._files[what]
-        # Before they are read: what is written meanwhile is news for the next time.
-        now = fingerprint(paths)
-        try:
-            read()
-        except LocalError as error:
-            self._log.error("the {what} stay as they were: {reason}", what=what, reason=str(error))
-            return Outcome(what, REFUSED, str(error))
-        self._log.info("the {what} were read", what=what)
-        self._files[what] = paths, now
-        return Outcome(what, UNCHANGED if now == before else CHANGED)
-
-    def _can_read(self, what: str, read: Callable[[], None], *paths: Path) -> None:
-        """
-        Let something be read again when an operator wants it.
-        """
-        self._readers[what] = read
-        self._files[what] = paths, fingerprint(paths)
 
     def _reload_configuration(self) -> list[Outcome]:
         try:
@@ -336,7 +310,7 @@ class Node(Service):
             public = config.proxy.tls if config.proxy is not None else None
             shown = [config.tls] if public is None else [config.tls, public]
             paths = [path for tls in shown for path in (tls.certificate, tls.key, tls.authority)]
-            self._can_read("certificates", self._read_certificates, *paths)
+            self._files.add("certificates", self._read_certificates, *paths)
             self._note_certificates()
         locator = self._locator = self._make_locator()
         if config.registrar is not None:
@@ -615,7 +589,7 @@ class Node(Service):
         ):
             if path is not None:
                 read(user.redirect, self._config)
-                self._can_read(what, partial(read, user.redirect, self._config), path)
+                self._files.add(what, partial(read, user.redirect, self._config), path)
         endpoint = user.endpoint = self._endpoint("registrar", config.ports, user, locator)
         self._reg_events = user.reg_events = RegEvents(
             self._reactor,
@@ -682,7 +656,7 @@ class Node(Service):
                 self._reactor, config, config.proxy, cluster, _CHANCE.getrandbits(32), emergency
             )
             read = partial(read_forwarding_rules, fork_proxy, config.proxy)
-            self._can_read("forwarding rules", read, config.proxy.forwarding_rules)
+            self._files.add("forwarding rules", read, config.proxy.forwarding_rules)
             endpoint = self._proxy_endpoint("proxy", config.proxy, fork_proxy, locator)
             self._edge = fork_proxy.edge
             self._edge.endpoint = endpoint
@@ -692,7 +666,7 @@ class Node(Service):
             auth_proxy = make_auth_proxy(self._reactor, config, config.authproxy, cluster)
             self._auth_proxy = auth_proxy
             again = partial(read_auth_rules, auth_proxy, config.authproxy)
-            self._can_read("authorization rules", again, config.authproxy.auth_rules)
+            self._files.add("authorization rules", again, config.authproxy.auth_rules)
             yield self._proxy_endpoint("authproxy", config.authproxy, auth_proxy, locator)
 
     def _proxy_endpoint(

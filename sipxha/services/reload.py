@@ -1,20 +1,24 @@
 """
-What becomes of a running node when its configuration is read again.
+What becomes of a running node when its files are read again.
 
-Knows which parts of it a running node can take over, what differs, and how
-that reads.  To take it over is L{sipxha.services.node}'s.
+Knows which files those are, which parts of a configuration a running node can
+take over, what differs, and how that reads.  To take over a configuration is
+L{sipxha.services.node}'s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
+from twisted.logger import Logger
+
 from sipxha.auth.users import Users
 from sipxha.config.model import Config, Peer
+from sipxha.errors import LocalError
 
 CHANGED = "changed"
 UNCHANGED = "unchanged"
@@ -32,6 +36,46 @@ class Outcome(NamedTuple):
     what: str
     result: str
     detail: str = ""
+
+
+class LiveFiles:
+    """
+    The files that a running node reads again, and what they were when it did.
+    """
+
+    _log = Logger()
+
+    def __init__(self) -> None:
+        self._parts: dict[str, tuple[Callable[[], None], tuple[Path, ...]]] = {}
+        self._fingerprints: dict[str, bytes] = {}
+
+    def add(self, what: str, read: Callable[[], None], *paths: Path) -> None:
+        """
+        Let a part of the node be read again; it was just read.
+
+        @param read: Takes over what the files hold now, or raises a
+            L{LocalError} and leaves what there was.
+        """
+        self._parts[what] = read, paths
+        self._fingerprints[what] = fingerprint(paths)
+
+    def read_again(self) -> list[Outcome]:
+        """
+        Read every part.
+        """
+        return [self._read(what, read, paths) for what, (read, paths) in self._parts.items()]
+
+    def _read(self, what: str, read: Callable[[], None], paths: tuple[Path, ...]) -> Outcome:
+        # Before they are read: what is written meanwhile is news for the next time.
+        now = fingerprint(paths)
+        try:
+            read()
+        except LocalError as error:
+            self._log.error("the {what} stay as they were: {reason}", what=what, reason=str(error))
+            return Outcome(what, REFUSED, str(error))
+        self._log.info("the {what} were read", what=what)
+        before, self._fingerprints[what] = self._fingerprints[what], now
+        return Outcome(what, UNCHANGED if now == before else CHANGED)
 
 
 def with_live_parts(running: Config, read: Config) -> Config:

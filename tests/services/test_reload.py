@@ -13,7 +13,16 @@ from sipxha.auth.users import Credential, Users
 from sipxha.config.init import Cluster, Server, make_cluster
 from sipxha.config.load import load
 from sipxha.config.model import Log, Peer
-from sipxha.services.reload import fingerprint, need_restart, peers_outcome, users_outcome, with_live_parts
+from sipxha.errors import LocalError
+from sipxha.services.reload import (
+    LiveFiles,
+    Outcome,
+    fingerprint,
+    need_restart,
+    peers_outcome,
+    users_outcome,
+    with_live_parts,
+)
 
 
 class ReloadTests(SynchronousTestCase):
@@ -84,3 +93,32 @@ class ReloadTests(SynchronousTestCase):
         self.assertNotEqual(before, after)
         one.write_text("x")
         self.assertEqual(fingerprint([one, two]), after)
+
+
+class LiveFilesTests(SynchronousTestCase):
+    """
+    Tests for L{LiveFiles}.
+    """
+
+    def test_a_bad_file_stays_news_until_it_can_be_read(self) -> None:
+        """
+        Nothing new is said to be unchanged, and only then.
+        """
+        path = Path(self.mktemp())
+        path.write_text("good")
+        files = LiveFiles()
+
+        def read() -> None:
+            if path.read_text() == "bad":
+                raise LocalError("line 1")
+
+        files.add("rules", read, path)
+        for text, result, detail in (
+            ("good", "unchanged", ""),
+            ("bad", "refused", "line 1"),
+            ("bad", "refused", "line 1"),
+            ("better", "changed", ""),
+            ("better", "unchanged", ""),
+        ):
+            path.write_text(text)
+            self.assertEqual(files.read_again(), [Outcome("rules", result, detail)])
