@@ -114,6 +114,7 @@ class Endpoint(Service):
 
     @ivar gate: Asked about each new request; one that it turns away with a
         number of seconds is answered 503, and forgotten.
+    @ivar spares: Whether a request is served even while we drain: a call for help.
     """
 
     _log = Logger()
@@ -141,6 +142,7 @@ class Endpoint(Service):
         self.setName(name)
         self.advertised = advertised
         self.gate: Callable[[Request, Flow], int | None] | None = None
+        self.spares: Callable[[Request], bool] = lambda request: False
         self._host = (f"[{advertised}]" if ":" in advertised else advertised).lower()
         self._user = user
         self._mint = mint
@@ -483,7 +485,12 @@ class Endpoint(Service):
         if effect.request.method == "CANCEL":
             self._cancel_arrived(effect.key, effect.request)
             return
-        if self.is_draining and effect.flow.address not in self._own_addresses and not effect.request.to.tag:
+        if (
+            self.is_draining
+            and effect.flow.address not in self._own_addresses
+            and not effect.request.to.tag
+            and not self.spares(effect.request)
+        ):
             answer = self.own_response(effect.request, 503)
             answer.add("retry-after", str(DRAIN_RETRY))
             self.respond(effect.key, answer)

@@ -144,12 +144,18 @@ class Gate(Service):
         least, most = RETRY_AFTER
         return least + int(self._chance() * (most - least + 1))
 
+    def spares(self, request: Request) -> bool:
+        """
+        Whether a request is a call for help, which no load and no drain turns away.
+        """
+        return self._emergency.called(request) is not None
+
     def _is_spared(self, request: Request) -> bool:
         """
-        Whether a request is an emergency, or belongs to a dialog of ours, which
-        is known by its signature.
+        Whether a request is that, or belongs to a dialog of ours, which is
+        known by its signature.
         """
-        if self._emergency.called(request) is not None:
+        if self.spares(request):
             return True
         try:
             if not request.to.tag or not request.has("route"):

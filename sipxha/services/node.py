@@ -681,6 +681,7 @@ class Node(Service):
         proxy.endpoint = self._endpoint(name, config.ports, proxy, locator, public)
         if self.overview.gate is not None:
             proxy.endpoint.gate = self.overview.gate.judge
+            proxy.endpoint.spares = self.overview.gate.spares
         return proxy.endpoint
 
     def _endpoint(

@@ -153,6 +153,15 @@ class ServerTests(EndpointCase):
         self.endpoint.respond(transaction, response_to(request, 200))
         self.assertEqual((self.received(), self.endpoint.unanswered), ([200], 1))
 
+    def test_a_node_that_drains_takes_a_call_for_help(self) -> None:
+        """
+        There may be no other node.
+        """
+        self.endpoint.is_draining = True
+        self.endpoint.spares = lambda request: request.request_uri.user == "112"
+        self.reactor.udp.receive(a_request("INVITE", uri="sip:112@10.0.0.1").encode())
+        self.assertEqual(self.heard(), ["request"])
+
     def test_methods_that_strangers_invent_are_counted_as_one(self) -> None:
         """
         Nobody makes us remember every name there is.
