@@ -17,11 +17,10 @@ from bench.load import PASSWORD
 
 _MODULES = "/usr/lib/x86_64-linux-gnu/kamailio/modules/"
 
-_PAIR = """\
+_HEAD = """\
 debug=0
 log_stderror=no
 fork=yes
-children=2
 tcp_children=1
 auto_aliases=no
 dns=no
@@ -31,6 +30,12 @@ server_signature=no
 alias="example.com"
 listen=udp:{address}:{port}
 mpath="{modules}"
+"""
+
+_PAIR = (
+    _HEAD
+    + """\
+children=2
 loadmodule "kex.so"
 loadmodule "tm.so"
 loadmodule "pv.so"
@@ -64,21 +69,12 @@ request_route {{
     sl_send_reply("405", "Method Not Allowed");
 }}
 """
+)
 
-_ALONE = """\
-debug=0
-log_stderror=no
-fork=yes
+_ALONE = (
+    _HEAD
+    + """\
 children=1
-tcp_children=1
-auto_aliases=no
-dns=no
-rev_dns=no
-disable_sctp=yes
-server_signature=no
-alias="example.com"
-listen=udp:{address}:{port}
-mpath="{modules}"
 loadmodule "kex.so"
 loadmodule "pv.so"
 loadmodule "sl.so"
@@ -113,23 +109,14 @@ request_route {{
     save("location");
 }}
 """
+)
 
-_PROXY = """\
-debug=0
-log_stderror=no
-fork=yes
+_PROXY = (
+    _HEAD
+    + """\
 children=1
-tcp_children=1
-auto_aliases=no
-dns=no
-rev_dns=no
 dns_cache_init=off
 use_dns_failover=no
-disable_sctp=yes
-server_signature=no
-alias="example.com"
-listen=udp:{address}:{port}
-mpath="{modules}"
 loadmodule "kex.so"
 loadmodule "tm.so"
 loadmodule "tmx.so"
@@ -200,6 +187,7 @@ request_route {{
     }}
 }}
 """
+)
 
 PORT = 5160
 

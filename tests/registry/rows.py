@@ -12,29 +12,14 @@ from sipxha.registry.binding import Binding, flow_token
 from sipxha.registry.register import Offer, Registration
 from sipxha.registry.rows import Rows
 from sipxha.sip.uri import Uri
+from tests.support import bindings
 
 NOW = 1_140_817_000.0
 
 FLOWS = ("flow-1", "flow-2")
 """Tokens that some rows have in their Path."""
 
-A_ROW = Binding(
-    uri="<sip:201@example.com>",
-    identity="201@example.com",
-    contact="<sip:201@10.1.1.7:5060>",
-    qvalue="",
-    callid="f00d@10.1.1.7",
-    cseq=17,
-    expires=int(NOW) + 3600,
-    instance_id="",
-    reg_id=0,
-    gruu="",
-    path="",
-    received="udp:10.1.1.7:5060",
-    primary="sipx1.example.com",
-    update_number=1,
-    deadline=NOW + 3600,
-)
+A_ROW = bindings.a_row(expires=int(NOW) + 3600, deadline=NOW + 3600)
 
 
 def a_row(**columns: Any) -> Binding:

@@ -11,27 +11,21 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sipxha.config.init import Cluster, Server, make_cluster
 from sipxha.config.load import load
-from sipxha.registry.binding import Binding
 from sipxha.registry.table import Registry
 from sipxha.services.overview import Overview
 from sipxha.sync.link import State
+from tests.support.bindings import a_row
 
 NOW = 1_800_000_000.0
 
-ROW = Binding(
+ROW = a_row(
     uri="<sip:200@example.com>",
     identity="200@example.com",
     contact="<sip:200@10.9.9.9>",
-    qvalue="",
     callid="a",
     cseq=1,
     expires=int(NOW) + 60,
-    instance_id="",
-    reg_id=0,
-    gruu="",
-    path="",
     received="udp:10.9.9.9:5060",
-    primary="sipx1.example.com",
     update_number=7,
 )
 

@@ -55,21 +55,14 @@ class ReadingTests(SynchronousTestCase):
         row = self.row(FIRST)
         self.assertEqual(
             row._replace(primary="", update_number=0, deadline=0.0),
-            Binding(
-                uri="<sip:201@example.com>",
-                identity="201@example.com",
+            a_row(
                 contact="<sip:201@10.1.1.7:5060;transport=tcp>",
                 qvalue="0.9",
-                callid="f00d@10.1.1.7",
-                cseq=17,
                 expires=EXPIRES,
-                instance_id="",
-                reg_id=0,
-                gruu="",
-                path="",
                 received="",
                 primary="",
                 update_number=0,
+                deadline=0.0,
             ),
         )
 

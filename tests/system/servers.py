@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from select import select
 from typing import Any, ClassVar
 
 import psycopg2
@@ -197,11 +198,16 @@ class Server:
         """
         try:
             pid = int((self.folder / "data" / "pg" / "cluster" / "postmaster.pid").read_text().split()[0])
-            os.kill(pid, signal.SIGQUIT)
+            end = os.pidfd_open(pid)
         except (FileNotFoundError, ProcessLookupError):
             return
-        while is_alive(pid):
-            time.sleep(0.01)
+        try:
+            signal.pidfd_send_signal(end, signal.SIGQUIT)
+            # Readable when it has ended.
+            if not select([end], [], [], 30)[0]:
+                raise AssertionError(f"PostgreSQL {pid} does not end")
+        finally:
+            os.close(end)
 
     def send(self, number: int) -> None:
         """
