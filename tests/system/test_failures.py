@@ -5,7 +5,7 @@ of a call.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from twisted.internet.defer import Deferred, gatherResults
 
@@ -13,6 +13,8 @@ from sipxha.sip.message import Request
 from sipxha.sip.response import response_to
 from tests.support.phone import Call, CallFailed
 from tests.system.servers import PairTestCase, reactor
+
+T = TypeVar("T")
 
 
 class NameServerTests(PairTestCase):
@@ -104,6 +106,7 @@ class ConnectionTests(PairTestCase):
         """
         caller = await self.registered(self.east, "tcp")
         called = await self.registered(self.west, "tcp")
+        await self.pair.level()
         victim = caller if loss.caller_dies else called
         gone: Deferred[None] = Deferred()
 
@@ -120,6 +123,14 @@ class ConnectionTests(PairTestCase):
 
         called.answers = answers
         call = caller.call(called.aor, None, self.east.address)
+
+        def ended(result: T) -> T:
+            # Nobody dies if the call does not get there.
+            if not called.rung:
+                gone.errback(AssertionError(f"{loss.name}: the call never arrives: {result}"))
+            return result
+
+        call.addBoth(ended)
         await gone
         if loss.expected is None:
             return
