@@ -343,9 +343,7 @@ class _Reading:
             time.fromisoformat(_text(element, "run-daily")) if "run-daily" in element.attrib else None,
             int(_text(element, "max-call", "28800")),
             int(_text(element, "max-ringing", "120")),
-            None
-            if retain is None
-            else model.Retain(int(_text(retain, "cdr-days", "35")), int(_text(retain, "cse-days", "7"))),
+            model.Retain(_days(retain, "cdr-days", 35), _days(retain, "cse-days", 7)),
         )
 
     def _console(self) -> model.Console | None:
@@ -444,6 +442,14 @@ def _inside(element: etree._Element, name: str) -> etree._Element:
 
 def _text(element: etree._Element, attribute: str, default: str = "") -> str:
     return str(element.get(attribute, default)).strip()
+
+
+def _days(retain: etree._Element | None, attribute: str, default: int) -> int | None:
+    """
+    For how long something is kept; L{None} for ever.
+    """
+    days = str(default) if retain is None else _text(retain, attribute, str(default))
+    return None if days == "forever" else int(days)
 
 
 def _numbers(

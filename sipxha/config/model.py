@@ -238,11 +238,11 @@ class CseHost:
 @dataclass(frozen=True, slots=True)
 class Retain:
     """
-    C{<retain>}: after how many days records and events are deleted.
+    C{<retain>}: after how many days records and events are deleted; C{None}: never.
     """
 
-    cdr_days: int
-    cse_days: int
+    cdr_days: int | None = None
+    cse_days: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,8 +264,7 @@ class CallResolver:
 
     max_call: int = 28800
     max_ringing: int = 120
-    retain: Retain | None = None
-    """C{None}: nothing is deleted."""
+    retain: Retain = Retain()
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,7 +142,7 @@ async def _run_pass(
         await each_of([(host, Deferred.fromCoroutine(host.open(reactor, places, at))) for host, at in asked])
         if window is None:
             await work.follow_up()
-            if purges and config.retain is not None:
+            if purges:
                 await work.purge(config.retain, reactor.seconds())
         else:
             await work.look_through(window, redo)
@@ -245,17 +245,20 @@ class _Pass:
 
         Until each has been, nothing is: what it holds may need what others do.
         """
-        read_to = [host.read_to for host in self._hosts]
-        today = min(now, *(host.look.now for host in self._live()))
-        before = min(today - retain.cse_days * DAY, *read_to)
-        if before == -inf:
+        if -inf in (read_to := [host.read_to for host in self._hosts]):
             return
+        today = min(now, *(host.look.now for host in self._live()))
+        if retain.cse_days is not None:
+            await self._purge_events(min(today - retain.cse_days * DAY, *read_to))
+        if retain.cdr_days is not None:
+            self.report.purged = await self._store.purge(min(today - retain.cdr_days * DAY, *read_to))
+
+    async def _purge_events(self, before: float) -> None:
         for host in self._live():
             try:
                 host.report.purged = await host.source.purge(before, host.position)
             except LocalError as error:
                 _log.warn("old call events of {host} stay: {reason}", host=host.name, reason=error)
-        self.report.purged = await self._store.purge(min(today - retain.cdr_days * DAY, *read_to))
 
     async def _look_again(self, ledger: Ledger) -> None:
         """

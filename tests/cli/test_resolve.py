@@ -51,7 +51,9 @@ class ResolveTests(TestCase):
         make_cluster(folder / "c", Cluster("example.com", servers, False))
         self.config = folder / "c" / "sipx1.example.com" / "sipxha.xml"
         # The calls of these tests are old.
-        self.original = self.config.read_text().replace('<retain cdr-days="35" cse-days="7"/>', "")
+        self.original = self.config.read_text().replace(
+            '<retain cdr-days="35" cse-days="7"/>', '<retain cdr-days="forever" cse-days="forever"/>'
+        )
         second = load(folder / "c" / "sipx2.example.com" / "sipxha.xml")
         assert second.tls is not None
         gate = PostgresGate(

@@ -268,12 +268,12 @@ class AcceptedTests(LoadCase):
 
     def test_when_the_resolver_runs_and_what_it_keeps(self) -> None:
         """
-        By itself it neither runs nor deletes anything.
+        By itself it does not run, and keeps what the design says; what is to stay is named.
         """
         hosts = "<cse-hosts>localhost</cse-hosts></call-resolver>"
         config = self.load_with('<call-resolver dsn="dbname=SIPXCDR">' + hosts).call_resolver
         assert config is not None
-        self.assertEqual((config.follow, config.run_daily, config.retain), (None, None, None))
+        self.assertEqual((config.follow, config.run_daily, config.retain), (None, None, model.Retain(35, 7)))
         self.assertEqual((config.max_call, config.max_ringing), (28800, 120))
         config = self.load_with(
             '<call-resolver dsn="d" follow="10" run-daily="03:30" max-call="7200" max-ringing="300">'
@@ -283,6 +283,11 @@ class AcceptedTests(LoadCase):
         self.assertEqual((config.follow, config.run_daily), (10, time(3, 30)))
         self.assertEqual((config.max_call, config.max_ringing), (7200, 300))
         self.assertEqual(config.retain, model.Retain(90, 7))
+        config = self.load_with(
+            '<call-resolver dsn="d"><retain cdr-days="forever" cse-days="forever"/>' + hosts
+        ).call_resolver
+        assert config is not None
+        self.assertEqual(config.retain, model.Retain(None, None))
 
     def test_a_dns_server_may_have_a_port(self) -> None:
         """

@@ -284,6 +284,27 @@ class PurgeTests(ResolutionCase):
         self.assertEqual([row[0] for row in self.records()], ["b", "c", "e", "f"])
         self.assertEqual([line for line in self.lines if "made anew" in line], [])
 
+    async def test_what_is_kept_for_ever_stays_whatever_else_goes(self) -> None:
+        """
+        Each of the two by itself.
+        """
+        for dsn, name in ((self.pair.own, "a"), (self.pair.other, "b")):
+            self.log_call(dsn, 40, name)
+            self.log_call(dsn, 6, f"young {name}")
+        service = self.follow(retain=Retain(None, 7))
+        await self.clock.begun
+        self.assertEqual(
+            (len(self.records()), self.left(self.pair.own), self.left(self.pair.other)), (4, 3, 3)
+        )
+        service.stopService()
+        self.clock.begun = Deferred()
+        self.log_call(self.pair.own, 8, "old")
+        self.follow(retain=Retain(35, None))
+        await self.clock.begun
+        self.assertEqual(
+            (len(self.records()), self.left(self.pair.own), self.left(self.pair.other)), (3, 6, 3)
+        )
+
     async def test_a_host_that_was_purged_empty_is_still_the_same(self) -> None:
         """
         The row that was read last stays.
