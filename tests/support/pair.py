@@ -14,7 +14,7 @@ import random
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -249,9 +249,12 @@ class Pair:
     Nodes that serve one domain together, and the DNS server that names them.
     """
 
-    def __init__(self, reactor: Any, folder: Path, nodes: int = 2) -> None:
+    def __init__(
+        self, reactor: Any, folder: Path, nodes: int = 2, serve: Callable[..., Any] = serve_zone
+    ) -> None:
         """
         @param folder: where everything is written; must not exist yet.
+        @param serve: what makes the DNS server, called as L{serve_zone} is.
         """
         self._reactor = reactor
         self.folder = folder
@@ -266,7 +269,8 @@ class Pair:
             for number in range(1, nodes + 1)
         ]
         self.dns = (f"{self.network}.53", DNS_PORT)
-        self._dns_server: Any = None
+        self._serve = serve
+        self.dns_server: Any = None
 
     def __iter__(self) -> Iterator[NodeProcess]:
         return iter(self.nodes)
@@ -286,7 +290,7 @@ class Pair:
             "--dns={}:{}".format(*self.dns),
             *options,
         )
-        self._dns_server = serve_zone(self._reactor, self.folder / "zone.db", *self.dns)
+        self.dns_server = self._serve(self._reactor, self.folder / "zone.db", *self.dns)
 
     async def add_users(self, users: Sequence[tuple[str, str]], permissions: Sequence[str] = ()) -> None:
         """
@@ -326,8 +330,8 @@ class Pair:
         await DeferredList([node.stop() for node in self.nodes if node.is_running])
         for node in self.nodes:
             node.kill_database()
-        if self._dns_server is not None:
-            await self._dns_server.stop()
+        if self.dns_server is not None:
+            await self.dns_server.stop()
 
 
 def pause(reactor: Any, seconds: float) -> Deferred[None]:

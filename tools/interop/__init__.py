@@ -3,12 +3,14 @@ Clients that we did not write, against a running pair::
 
     python -m tools.interop
 
-Debian's sipp, sipsak, baresip and linphone, and SIPVicious from PyPI; tcpdump
+Debian's sipp, sipsak, baresip and linphone, the names served by its nsd, and SIPVicious from PyPI; tcpdump
 keeps what they said for the reader of a failed run.  The exit status is 0 only
 if every client got what it expected.
 
     play      the order of the chapters
+    install   what pip installs, in a fresh environment
     stage     the pair, its users, the clients' processes and what was counted
+    dns       nsd, which serves the zone of the domain, and named-checkzone
     client    the process of a client
     sipp      a process of sipp and its figures
     crowd     sipp: a thousand calls, ten thousand users

@@ -21,6 +21,8 @@ PACKAGES = {
     "linphone-daemon": "linphone-cli",
     "tcpdump": "tcpdump",
     "systemd-analyze": "systemd",
+    "/usr/sbin/nsd": "nsd",
+    "named-checkzone": "bind9-utils",
 }
 """The clients, and the Debian packages that have them."""
 

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from tools.interop import calls, crowd, phones, sipsak, strangers
+from tools.interop import calls, crowd, dns, phones, sipsak, strangers
 from tools.interop.calls import Calls
 from tools.interop.capture import Capture
 from tools.interop.crowd import Crowd
+from tools.interop.install import Installation
 from tools.interop.phones import Phones
 from tools.interop.sipsak import Sipsak
 from tools.interop.stage import DIGEST, MIN_EXPIRES, Stage
@@ -22,8 +23,13 @@ from tools.story import Story, expect
 
 ROOT = Path(__file__).parent.parent.parent
 
+ALONE = ("install",)
+"""Chapters that bring their own nodes."""
 
-CHAPTERS = ("softphones", "sipp", "sipsak", "strangers", "many", "calls")
+TOGETHER = ("softphones", "sipp", "sipsak", "strangers", "many", "calls")
+"""Chapters for which one pair is started."""
+
+CHAPTERS = (*ALONE, *TOGETHER)
 
 
 class Interop:
@@ -43,16 +49,24 @@ class Interop:
         self.sipsak = Sipsak(self.stage)
         self.strangers = Strangers(self.stage, self.sipsak)
         self.capture = Capture(folder)
+        self.installation = Installation(folder / "install")
         self._chapters = chapters
 
     async def play(self) -> None:
         """
         All of it.
         """
+        for chapter in ALONE:
+            if chapter in self._chapters:
+                await getattr(self, f"_{chapter}")()
+        if set(TOGETHER) & set(self._chapters):
+            await self._play_together()
+
+    async def _play_together(self) -> None:
         story, stage = self.story, self.stage
         users = [*map(crowd.user, range(crowd.USERS)), *map(crowd.member, range(crowd.CROWD))]
         users += [*phones.USERS, *calls.USERS, sipsak.PINGER]
-        story.title("Two nodes")
+        story.title("Two nodes, named by nsd")
         await story.step(
             f'a pair with digest="{DIGEST}" and min-expires="{MIN_EXPIRES}"', partial(stage.write, users)
         )
@@ -61,14 +75,26 @@ class Interop:
             "tcpdump writes down what follows, but for the ten thousand",
             partial(self.capture.start, stage, self.crowd.addresses),
         )
+        await story.step(
+            f"named-checkzone finds nothing wrong with the records of {dns.CLUSTERS} nodes, and understands each",
+            partial(dns.check_zones, stage.folder),
+        )
         if not story.failures:
-            for chapter in CHAPTERS:
+            for chapter in TOGETHER:
                 if chapter in self._chapters:
                     await getattr(self, f"_{chapter}")()
             await self._afterwards()
         if story.failures:
             self.capture.end("TERM")
             story.console.print(f"\nWhat was said: {self.capture.file}", soft_wrap=True)
+
+    async def _install(self) -> None:
+        story, play = self.story, self.installation
+        story.title("pip install .")
+        await story.step("into a fresh environment", play.install)
+        await story.step("command, plugin, schema and SQL are there", play.look)
+        await story.step("sipxha init, user add, check; the node starts, and makes its database", play.start)
+        await story.step("it stops on SIGTERM, with status 0", play.stop)
 
     async def _softphones(self) -> None:
         story, play = self.story, self.phones
@@ -177,4 +203,5 @@ class Interop:
         """
         End whatever still runs.
         """
+        self.installation.end()
         await self.stage.stop_all()

@@ -23,6 +23,7 @@ from twisted.internet.defer import gatherResults
 from sipxha.config.load import load
 from tests.support.pair import DOMAIN, NodeProcess, Pair, pause, sipxha
 from tools import foreground
+from tools.interop import dns
 from tools.interop.client import Client
 from tools.interop.sipp import Figures
 from tools.story import Story, expect
@@ -52,7 +53,7 @@ class Stage:
     def __init__(self, story: Story, folder: Path) -> None:
         self.story = story
         self.folder = folder
-        self.pair = Pair(reactor, folder / "pair")
+        self.pair = Pair(reactor, folder / "pair", serve=dns.serve)
         self.east, self.west = self.pair.nodes
         self.is_root = os.geteuid() == 0
         self._clients: list[Client] = []
@@ -64,6 +65,7 @@ class Stage:
         program would.
         """
         await self.pair.write()
+        await dns.listening(self.pair.dns_server)
         for node in self.pair:
             document = etree.parse(str(node.config))
             registrar = document.find("{*}registrar")
