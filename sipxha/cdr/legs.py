@@ -38,7 +38,7 @@ class Leg:
     What is known of one dialog; events are given in their order.
     """
 
-    __slots__ = ("_authority", "contact", "end", "failure", "loss", "route", "setup", "tags", "transferred")
+    __slots__ = ("_authority", "contact", "end", "failure", "loss", "route", "setup", "tags", "transfer")
 
     def __init__(self, tags: tuple[str, str]) -> None:
         self.tags = tags
@@ -54,7 +54,9 @@ class Leg:
 
         self.failure: CallStateEvent | None = None
         self.loss: CallStateEvent | None = None
-        self.transferred = False
+        self.transfer: CallStateEvent | None = None
+        """The last REFER, unless who sent it took the call back."""
+
         self._authority: Authority = (-1, False, False, 0.0)
 
     def add(self, event: CallStateEvent, authority: Authority) -> None:
@@ -69,10 +71,12 @@ class Leg:
             if event.from_tag == self.setup.from_tag:
                 self.contact = self.contact or event.contact
                 self.route = self.route or event.callee_route
+            if self.transfer is not None and _takes_back(event, self.transfer):
+                self.transfer = None
         elif kind == "E":
             self.end = event
         elif kind == "T":
-            self.transferred = True
+            self.transfer = event
         elif self.setup is None or not _is_within(self.setup, event):
             if authority >= self._authority:
                 self.failure, self._authority = event, authority
@@ -165,6 +169,13 @@ def _is_within(setup: CallStateEvent, failure: CallStateEvent) -> bool:
     Whether a failure answers a request inside the dialog, not one that tried to open it.
     """
     return failure.from_tag != setup.from_tag or failure.cseq > setup.cseq
+
+
+def _takes_back(setup: CallStateEvent, transfer: CallStateEvent) -> bool:
+    """
+    Whether a side asks again for the call that it wanted to transfer: the transfer failed.
+    """
+    return setup.from_tag == transfer.from_tag and setup.cseq > transfer.cseq
 
 
 def _front_doors(

@@ -24,7 +24,7 @@ class Termination(StrEnum):
     COMPLETED = "C"
     FAILED = "F"
     TRANSFERRED = "T"
-    """Ended by a BYE after a REFER."""
+    """Ended by a BYE after a REFER, whose sender did not take the call back."""
 
     UNKNOWN = "U"
     """Set up, and not heard of for longer than calls last."""

@@ -117,7 +117,7 @@ def _outcome(leg: Leg) -> Outcome:
     standing = leg.standing
     if standing is Standing.ENDED:
         assert leg.end is not None
-        termination = Termination.TRANSFERRED if leg.transferred else Termination.COMPLETED
+        termination = Termination.TRANSFERRED if leg.transfer else Termination.COMPLETED
         return Outcome(termination, leg.end.event_time)
     if standing is Standing.OPEN:
         return Outcome(Termination.IN_PROGRESS)

@@ -12,6 +12,10 @@ from sipxha.cdr.resolve import Limits, resolve
 from tests.cdr import calls
 
 
+def _reinvited_by_callee() -> CallStateEvent:
+    return calls.set_up(155.0, cseq=3, from_tag="b", to_tag="a")
+
+
 class WholeCallTests(SynchronousTestCase):
     """
     Tests for calls of which everything is known.
@@ -65,6 +69,9 @@ class WholeCallTests(SynchronousTestCase):
             ([requested, set_up, ended], "C"),
             ([requested, set_up, calls.transferred(), ended], "T"),
             ([requested, set_up, calls.transferred(), calls.ended_by_callee()], "T"),
+            # Who could not transfer takes the call back by a re-INVITE; one of the other side says nothing.
+            ([requested, set_up, calls.transferred(), calls.set_up(155.0, cseq=3), calls.ended(cseq=4)], "C"),
+            ([requested, set_up, calls.transferred(), _reinvited_by_callee(), calls.ended(cseq=4)], "T"),
             ([requested, calls.failed(486)], "F"),
             ([requested, calls.failed(302)], "F"),
             ([requested, calls.failed(487)], "A"),
