@@ -14,6 +14,7 @@ import gc
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -28,7 +29,6 @@ from twisted.logger import (
     Logger,
     LogLevel,
     LogLevelFilterPredicate,
-    formatTime,
 )
 from twisted.python.failure import Failure
 from twisted.python.logfile import LogFile
@@ -37,7 +37,7 @@ from zope.interface import implementer
 
 from sipxha.config import model
 from sipxha.config.load import ConfigurationRefused, load
-from sipxha.services.log_line import log_line
+from sipxha.services.log_line import json_entry, text_entry
 from sipxha.services.node import Node
 from sipxha.services.start_check import start_problems
 from sipxha.services.systemd import Systemd
@@ -66,7 +66,9 @@ def makeService(options: Options) -> MultiService:
     if problems:
         _refuse(problems, path)
     try:
-        log = LineLog(_log_stream(config.log, options.parent or {}))
+        entry = json_entry if config.log.format == "json" else text_entry
+        log = LineLog(_log_stream(config.log, options.parent or {}), entry)
+        security = None if config.log.security is None else SecurityLog(_log_file(config.log.security))
     except OSError as error:
         _refuse([f"{error.filename}: {error.strerror}"], path)
 
@@ -77,7 +79,7 @@ def makeService(options: Options) -> MultiService:
     # The choice of a reactor is twistd's, and made by now.
     from twisted.internet import reactor
 
-    return Process(reactor, Node(reactor, config), log, config.log.level)
+    return Process(reactor, Node(reactor, config), log, config.log.level, security)
 
 
 def _refuse(problems: tuple[str, ...] | list[str], path: Path) -> NoReturn:
@@ -97,7 +99,9 @@ class Process(MultiService):
 
     _log = Logger(namespace="sipxha")
 
-    def __init__(self, reactor: Any, node: Node, log: LineLog, level: str) -> None:
+    def __init__(
+        self, reactor: Any, node: Node, log: LineLog, level: str, security: SecurityLog | None = None
+    ) -> None:
         super().__init__()
         self._reactor = reactor
         self._node = node
@@ -106,7 +110,10 @@ class Process(MultiService):
         self._predicate = LogLevelFilterPredicate()
         self.set_level(level)
         self._systemd = Systemd(os.environ)
-        node.reopen_log = log.reopen
+        node.reopen_log = self._reopen
+        self._security = security
+        if security is not None:
+            node.security.write = security.write
         node.set_log_level = self.set_level
 
     def setServiceParent(self, parent: Any) -> None:
@@ -127,6 +134,11 @@ class Process(MultiService):
             # Twisted's news about its factories and ports are for debugging.
             for namespace in ("twisted", "log_legacy"):
                 self._predicate.setLogLevelForNamespace(namespace, LogLevel.warn)
+
+    def _reopen(self) -> None:
+        self._lines.reopen()
+        if self._security is not None:
+            self._security.reopen()
 
     def startService(self) -> None:
         """
@@ -198,27 +210,36 @@ def _log_stream(log: model.Log, twistd: Any) -> IO[str] | LogFile:
     name = log.file or twistd.get("logfile") or (None if twistd.get("nodaemon") else "twistd.log")
     if name is None or name == "-":
         return sys.stdout
-    # Rotation is logrotate's, which sends SIGHUP.
     # Where twistd will be, which is not where it is now.
-    path = Path(twistd.get("rundir", "."), name).absolute()
+    return _log_file(Path(twistd.get("rundir", "."), name).absolute())
+
+
+def _log_file(path: Path) -> LogFile:
+    # Rotation is logrotate's, which sends SIGHUP.
     return LogFile(path.name, os.fspath(path.parent), rotateLength=None)
+
+
+def _reopened(file: LogFile) -> LogFile:
+    after = LogFile(file.name, file.directory, rotateLength=None)
+    file.close()
+    return after
 
 
 @implementer(ILogObserver)
 class LineLog:
     """
-    Writes each event as one line; a traceback follows its event, indented.
+    Writes each event as one entry.
     """
 
-    def __init__(self, stream: IO[str] | LogFile) -> None:
+    def __init__(self, stream: IO[str] | LogFile, entry: Callable[[LogEvent], str] = text_entry) -> None:
         self._stream = stream
+        self._entry = entry
 
     def __call__(self, event: LogEvent) -> None:
         """
         Write one event.
         """
-        level = event.get("log_level", LogLevel.info)
-        self._stream.write(f"{formatTime(event['log_time'])} {level.name} {log_line(event)}\n")
+        self._stream.write(self._entry(event))
         self._stream.flush()
 
     def reopen(self) -> None:
@@ -228,6 +249,38 @@ class LineLog:
         @raise OSError: It cannot be made, and the old one goes on.
         """
         if isinstance(self._stream, LogFile):
-            before = self._stream
-            self._stream = LogFile(before.name, before.directory, rotateLength=None)
-            before.close()
+            self._stream = _reopened(self._stream)
+
+
+class SecurityLog:
+    """
+    The file of security events.
+    """
+
+    _log = Logger()
+
+    def __init__(self, file: LogFile) -> None:
+        self._file = file
+        self._is_broken = False
+
+    def write(self, line: str) -> None:
+        """
+        Write a line; that it cannot be written costs nothing else.
+        """
+        try:
+            self._file.write(line + "\n")
+            self._file.flush()
+        except (OSError, ValueError) as error:
+            if not self._is_broken:
+                self._log.error("security events cannot be written: {reason}", reason=str(error))
+            self._is_broken = True
+        else:
+            self._is_broken = False
+
+    def reopen(self) -> None:
+        """
+        Go on in a new file, after the old one was moved away.
+
+        @raise OSError: It cannot be made, and the old one goes on.
+        """
+        self._file = _reopened(self._file)

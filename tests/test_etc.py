@@ -15,6 +15,8 @@ from tempfile import mkdtemp
 from twisted.python.filepath import FilePath
 from twisted.trial.unittest import SynchronousTestCase
 
+from sipxha.auth.security_events import EVENTS, SecurityEvents
+
 ETC = Path(__file__).parent.parent / "etc"
 
 TWISTD = """\
@@ -113,3 +115,64 @@ class InitScriptTests(SynchronousTestCase):
         status, said = self.run_script("jump")
         self.assertEqual(status, 2)
         self.assertIn("usage:", said)
+
+
+class Fail2banTests(SynchronousTestCase):
+    """
+    Tests for the filter of fail2ban, whose own program C{make interop} runs.
+    """
+
+    def setUp(self) -> None:
+        """
+        Read it, as fail2ban puts it together.
+        """
+        definition = ConfigParser()
+        definition.read(ETC / "fail2ban" / "filter.d" / "sipxha.conf")
+        self.patterns = {
+            mode: [
+                re.compile(line.replace("<HOST>", r"(?P<host>[0-9a-f.:]+)"))
+                for line in definition["Definition"][f"mdre-{mode}"].splitlines()
+            ]
+            for mode in ("normal", "aggressive")
+        }
+        self.assertEqual(definition["Definition"]["datepattern"], "^%Y-%m-%dT%H:%M:%S%z")
+
+    def hosts(self, mode: str, *events: tuple[str, str]) -> list[str]:
+        """
+        Whom it finds in lines of these events and transports.
+        """
+        lines: list[str] = []
+        security = SecurityEvents()
+        security.write = lines.append
+        for number, (event, transport) in enumerate(events):
+            detail = 'x" source=10.9.9.9 transport=tcp\n2026-11-22T05:14:00Z sipxha'
+            security.saw(event, f"192.0.2.{number}", 1_795_324_440.0, transport=transport, detail=detail)
+        found = []
+        for line in lines:
+            self.assertEqual(line[:20], "2026-11-22T05:14:00Z")
+            # The date is cut out before a line is compared.
+            matches = [match for each in self.patterns[mode] if (match := each.search(line[20:]))]
+            found += [match["host"] for match in matches[:1]]
+        return found
+
+    def test_it_bans_by_what_proves_the_address(self) -> None:
+        """
+        Anybody can send a datagram in the name of anybody.
+        """
+        proved = [("auth-failed", "-"), ("auth-held", "-"), ("refused", "tcp"), ("rate", "tls")]
+        proved += [("replication-refused", "tls"), ("database-refused", "tls")]
+        others = [("refused", "udp"), ("rate", "udp"), ("stranger", "tcp"), ("malformed", "udp")]
+        self.assertEqual({event for event, _ in (*proved, *others)}, set(EVENTS))
+        everybody = [f"192.0.2.{number}" for number in range(len(proved) + len(others))]
+        self.assertEqual(self.hosts("normal", *proved, *others), everybody[: len(proved)])
+        self.assertEqual(self.hosts("aggressive", *proved, *others), everybody)
+
+    def test_the_jail_reads_what_the_documents_say(self) -> None:
+        """
+        One file, by the filter that is beside it.
+        """
+        jail = ConfigParser(interpolation=None)
+        jail.read(ETC / "fail2ban" / "jail.d" / "sipxha.conf")
+        self.assertEqual(jail["sipxha"]["filter"], "sipxha[mode=normal]")
+        pages = (ETC.parent / "docs" / "operations.md").read_text()
+        self.assertIn(f'security="{jail["sipxha"]["logpath"]}"', pages)

@@ -5,6 +5,7 @@ Tests for L{sipxha.tap}: the log in this process, the rest as real processes.
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import socket
@@ -270,6 +271,28 @@ class ProcessTests(TestCase):
         send(signal.SIGTERM)
         self.assertEqual(await node.ended, 0, node.lines)
         self.assertTrue(node.lines[-1].endswith("info stopped"), node.lines)
+
+    async def test_it_logs_json_and_security_events_where_it_is_told(self) -> None:
+        """
+        Each in a file of its own, which SIGHUP opens anew.
+        """
+        self.configure('<log format="json" security="security.log"/>')
+        node, send = self.spawn()
+        line = json.loads(await node.line_with("ready"))
+        self.assertEqual((line["level"], line["state"]), ("info", "ready"))
+        security = self.home / "security.log"
+        old = security.rename(self.home / "security.log.1")
+        send(signal.SIGHUP)
+        await node.line_with("0 users")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            stranger.bind(("127.99.99.99", 0))
+            while not (security.exists() and security.read_text()):
+                stranger.sendto(b"rubbish\r\n\r\n", ("127.0.0.1", self.port))
+                await self.turn()
+        self.assertIn(" sipxha event=malformed source=127.99.99.99 transport=udp", security.read_text())
+        self.assertEqual(old.read_text(), "")
+        send(signal.SIGTERM)
+        self.assertEqual(await node.ended, 0, node.lines)
 
     async def test_the_level_of_the_log_changes_while_it_runs(self) -> None:
         """

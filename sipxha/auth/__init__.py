@@ -10,4 +10,5 @@ reads files, knows the time or logs; passwords are hashed before they get here.
     failures  who guesses passwords, by where they come from
     digest    RFC 7616 and 8760: challenges out, credentials judged
     identity  the signed identity that travels between our services
+    security_events  what comes from outside and should not, as lines that fail2ban reads
 """

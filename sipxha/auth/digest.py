@@ -22,6 +22,7 @@ from urllib.parse import unquote_to_bytes
 
 from sipxha.auth.failures import Failures, network
 from sipxha.auth.nonce import Nonces, Standing
+from sipxha.auth.security_events import AUTH_FAILED, AUTH_HELD, STRANGER, SecurityEvents
 from sipxha.auth.users import Credential, Users
 from sipxha.errors import RemoteError
 from sipxha.sip.auth_fields import Credentials
@@ -89,6 +90,9 @@ class Verdict(NamedTuple):
 
 
 _UNPROVED = Verdict(None)
+_HELD = Verdict(None)
+"""The same, but nobody looked; told apart by which object it is."""
+
 _STALE = Verdict(None, True)
 
 
@@ -98,6 +102,7 @@ class Authenticator:
 
     @ivar users: Replaced as a whole when the users change.
     @ivar failures: Who guesses.
+    @ivar security: Hears of it.
     """
 
     def __init__(
@@ -108,6 +113,7 @@ class Authenticator:
         nonces: Nonces,
         mint: Callable[[], str],
         failures: Failures | None = None,
+        security: SecurityEvents | None = None,
     ) -> None:
         """
         @param algorithms: In the order in which they are offered.
@@ -115,6 +121,7 @@ class Authenticator:
         self.realm = realm
         self.users = users
         self.failures = failures or Failures()
+        self.security = security or SecurityEvents()
         self._algorithms = tuple(algorithms)
         self._folded = {algorithm.lower(): algorithm for algorithm in algorithms}
         self._nonces = nonces
@@ -172,6 +179,8 @@ class Authenticator:
             verdict = self._judge(params, username, credential, method, request_uri, now, place)
             if verdict is None:
                 wrong = username
+            elif verdict is _HELD:
+                self.security.saw(AUTH_HELD, source, now, method=method, detail=username)
             elif verdict.identity is not None:
                 self.failures.proved(place, username)
                 return verdict
@@ -179,7 +188,18 @@ class Authenticator:
                 stale = stale or verdict.stale
         if wrong is not None:
             self.failures.failed(place, wrong, now)
+            self.security.saw(AUTH_FAILED, source, now, method=method, detail=wrong)
         return Verdict(None, stale, wrong is not None)
+
+    def asked(self, source: str, now: float, transport: str, service: str, method: str, detail: str) -> None:
+        """
+        Hear of a request that came without credentials, and was challenged:
+        of note where nobody ever proved anything.
+        """
+        if not self.failures.is_home(network(source)):
+            self.security.saw(
+                STRANGER, source, now, transport=transport, service=service, method=method, detail=detail
+            )
 
     def _claimed(self, params: dict[str, str]) -> tuple[str | None, Credential | None]:
         """
@@ -230,7 +250,7 @@ class Authenticator:
         ):
             return _UNPROVED
         if not self._nonces.is_proved(nonce, username) and self.failures.is_held(place, username, now):
-            return _UNPROVED
+            return _HELD
         known = None if credential is None else credential.ha1.get(algorithm)
         right = response(known or self._nobody[algorithm], nonce, nc, cnonce, method, uri, algorithm)
         count = int(nc, 16)

@@ -109,6 +109,7 @@ class Failures:
         self._pairs = _Buckets(limits.failures, limits.failure_time, remembered)
         self._sources = _Buckets(limits.failures_per_source, limits.failure_time, remembered)
         self._proved: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._homes: OrderedDict[str, None] = OrderedDict()
         # When each of those who guess was last seen doing so.
         self._guessing: OrderedDict[str, float] = OrderedDict()
         self._bursts: list[Burst] = []
@@ -153,6 +154,16 @@ class Failures:
         self._proved.move_to_end(pair)
         if len(self._proved) > self._remembered:
             self._proved.popitem(last=False)
+        self._homes[source] = None
+        self._homes.move_to_end(source)
+        if len(self._homes) > self._remembered:
+            self._homes.popitem(last=False)
+
+    def is_home(self, source: str) -> bool:
+        """
+        Whether any user proved himself there of late.
+        """
+        return source in self._homes
 
     def take_bursts(self) -> list[Burst]:
         """

@@ -361,10 +361,18 @@ class _Reading:
         element = self._maybe("log")
         if element is None:
             return model.Log("info", None)
-        file = self._resolved(_text(element, "file")) if "file" in element.attrib else None
-        if file is not None and not file.parent.is_dir():
-            self._refuse(element, f"{file.parent} is not a folder")
-        return model.Log(_text(element, "level", "info"), file)
+        files = [
+            self._resolved(_text(element, name)) if name in element.attrib else None
+            for name in ("file", "security")
+        ]
+        for file in files:
+            if file is not None and not file.parent.is_dir():
+                self._refuse(element, f"{file.parent} is not a folder")
+        if None not in files and files[0] == files[1]:
+            self._refuse(element, "file and security cannot be one file")
+        return model.Log(
+            _text(element, "level", "info"), files[0], _text(element, "format", "text"), files[1]
+        )
 
     def _limits(self) -> model.Limits:
         element = self._maybe("limits")

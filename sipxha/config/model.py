@@ -285,6 +285,11 @@ class Log:
 
     level: str
     file: Path | None
+    format: str = "text"
+    """C{"text"} or C{"json"}."""
+
+    security: Path | None = None
+    """Where security events go; C{None}: they are only counted."""
 
 
 @dataclass(frozen=True, slots=True)

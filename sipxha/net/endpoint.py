@@ -20,6 +20,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import Interface
 
+from sipxha.auth.security_events import MALFORMED, SecurityEvents
 from sipxha.config.model import DEFAULT_LIMITS, Limits, Ports
 from sipxha.errors import LocalError, RemoteError
 from sipxha.net.branch import Branch, IBranchObserver
@@ -132,12 +133,14 @@ class Endpoint(Service):
         limits: Limits = DEFAULT_LIMITS,
         is_neighbour: Callable[[str], bool] = lambda address: False,
         siblings: Siblings | None = None,
+        security: SecurityEvents | None = None,
     ) -> None:
         """
         @param tls: Must be there if a TLS port is.
         @param is_neighbour: Whether an address is that of a server of ours,
             which may open any number of connections.
         @param siblings: The other endpoints of this process.
+        @param security: Hears of what is no SIP.
         """
         self.setName(name)
         self.advertised = advertised
@@ -146,6 +149,7 @@ class Endpoint(Service):
         self._host = (f"[{advertised}]" if ":" in advertised else advertised).lower()
         self._user = user
         self._mint = mint
+        self._security = security or SecurityEvents()
         self._reactor = reactor
         self._layer = TransactionLayer()
         self._driver: Driver[Effect] = Driver(reactor, self._layer, self._perform, self._perform_failed)
@@ -405,6 +409,15 @@ class Endpoint(Service):
         Something came in that is not SIP, or hardly.
         """
         self.malformed += 1
+        self._security.saw(
+            MALFORMED,
+            flow.address,
+            self._driver.now(),
+            transport=flow.transport,
+            service=str(self.name),
+            method="" if error.request is None else error.request.method,
+            detail=str(error),
+        )
         request = error.request
         if request is not None:
             try:

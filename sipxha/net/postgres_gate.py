@@ -35,6 +35,7 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from sipxha.auth.security_events import DATABASE, SecurityEvents
 from sipxha.net.tls import peer_names
 
 REQUEST = struct.Struct(">II")
@@ -225,9 +226,14 @@ class GateProtocol(Protocol):
         self._connecting = None
         if failure.check(CancelledError) is None:
             failure.trap(ConnectError, OSError)
-            self._refuse(f"the database is not there: {failure.getErrorMessage()}")
+            self._end(f"the database is not there: {failure.getErrorMessage()}")
 
     def _refuse(self, reason: str) -> None:
+        source, now = getattr(self._address, "host", ""), self._gate.reactor.seconds()
+        self._gate.security.saw(DATABASE, source, now, transport="tls", detail=reason)
+        self._end(reason)
+
+    def _end(self, reason: str) -> None:
         self._log.warn("{address} was refused the database: {reason}", address=self._address, reason=reason)
         self.transport.abortConnection()
 
@@ -249,16 +255,19 @@ class PostgresGate(Service):
         address: str,
         port: int,
         dsn: str,
+        security: SecurityEvents | None = None,
     ) -> None:
         """
         @param tls: The node's own certificate and the authority of its peers.
         @param peers: The lower-case names that may come in.
         @param dsn: The local database; only its host and port matter here,
             since every client logs in by itself.
+        @param security: Hears of who is refused.
         """
         self.reactor = reactor
         self.tls = _NamedTls(tls)
         self.peers = peers
+        self.security = security or SecurityEvents()
         self.database = database_endpoint(reactor, dsn)
         self.clients: set[GateProtocol] = set()
         self._address = address

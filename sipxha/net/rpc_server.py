@@ -11,7 +11,7 @@ Every outcome of a call, faults included, is C{200 OK} (registry.md 1.1).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from typing import Any, Protocol
 
@@ -26,6 +26,7 @@ from twisted.web import http, server
 from twisted.web.resource import Resource
 from zope.interface import implementer
 
+from sipxha.auth.security_events import REPLICATION, SecurityEvents
 from sipxha.net.tls import MutualTls, peer_names, tls_reason
 from sipxha.sync import rpc, wire
 
@@ -158,9 +159,10 @@ class _Rpc2(Resource):
     isLeaf = True
     _log = Logger()
 
-    def __init__(self, callee: Callee) -> None:
+    def __init__(self, callee: Callee, told: Callable[[str, str], None]) -> None:
         super().__init__()
         self._callee = callee
+        self._told = told
         self.refused = 0
 
     def render_POST(self, request: server.Request) -> bytes | int:
@@ -182,6 +184,7 @@ class _Rpc2(Resource):
                     caller=caller[:80],
                     names=sorted(names),
                 )
+                self._told(getattr(request.getClientAddress(), "host", ""), f"{caller} for {method}")
                 raise wire.Fault(rpc.AUTHENTICATION, "TLS Peer Authentication Failure")
             self._callee.call_received(exchange, method, params)
         except wire.Fault as fault:
@@ -205,11 +208,9 @@ class _Channel(http.HTTPChannel):
         if reason.check(SSL.Error):
             self.site.refused += 1  # type: ignore[attr-defined]
             peer: Any = self.transport.getPeer() if self.transport is not None else None
-            self._log.warn(
-                "refused a connection from {address}: {reason}",
-                address=getattr(peer, "host", "somewhere"),
-                reason=tls_reason(reason.value),
-            )
+            address, why = getattr(peer, "host", "somewhere"), tls_reason(reason.value)
+            self._log.warn("refused a connection from {address}: {reason}", address=address, reason=why)
+            self.site.told(address, why)  # type: ignore[attr-defined]
         super().connectionLost(reason)
 
 
@@ -222,6 +223,7 @@ class _Site(server.Site):
     noisy = False
     displayTracebacks = False
     refused = 0
+    told: Callable[[str, str], None]
 
 
 class _Secured(TLSMemoryBIOFactory):
@@ -257,11 +259,22 @@ class RpcServer:
     The port at which peers call.
     """
 
-    def __init__(self, reactor: IReactorTime, tls: MutualTls, callee: Callee) -> None:
+    def __init__(
+        self, reactor: IReactorTime, tls: MutualTls, callee: Callee, security: SecurityEvents | None = None
+    ) -> None:
+        """
+        @param security: Hears of who calls and is none of our nodes.
+        """
+        events = security or SecurityEvents()
+
+        def told(source: str, what: str) -> None:
+            events.saw(REPLICATION, source, reactor.seconds(), transport="tls", detail=what)
+
         root = Resource()
-        rpc2 = _Rpc2(callee)
+        rpc2 = _Rpc2(callee, told)
         root.putChild(b"RPC2", rpc2)
         self._site = _Site(root, requestFactory=_Request, timeout=_HANDSHAKE, reactor=reactor)
+        self._site.told = told
         self._rpc2 = rpc2
         self._secured = _Secured(tls, self._site)
 

@@ -52,6 +52,8 @@ class AuthProxy(Proxy):
     The authproxy of a node.
     """
 
+    service = "authproxy"
+
     def __init__(
         self,
         reactor: Any,

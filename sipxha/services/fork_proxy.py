@@ -41,6 +41,7 @@ class ForkProxy(Proxy):
     The forking proxy of a node.
     """
 
+    service = "proxy"
     recurse = True
 
     def __init__(
@@ -105,6 +106,8 @@ class ForkProxy(Proxy):
         try:
             way = self.edge.way(taken, flow, self._next_is_ours(request))
         except (TokenForged, FlowGone) as error:
+            if isinstance(error, TokenForged):
+                self.intruded(request, "a forged flow token")
             return Refusal(error.status)
         admission = self._admission(request, taken, flow, way)
         if isinstance(admission, Refusal):
@@ -180,6 +183,7 @@ class ForkProxy(Proxy):
         if request.method == "REGISTER" or is_in_dialog:
             if way is not None:
                 # A flow is open to those who have proved something.
+                self.intruded(request, "a flow of somebody else")
                 return Refusal(403)
             if is_in_dialog and not request.has("route") and self.rules.serves(request.request_uri):
                 # A tag is easily made up, and whether there is such a user is not for strangers.

@@ -23,6 +23,7 @@ from twisted.logger import Logger
 
 from sipxha.auth.failures import network
 from sipxha.auth.rates import Rates
+from sipxha.auth.security_events import RATE, SecurityEvents
 from sipxha.config.limits import LoadLimits
 from sipxha.routing import route_state
 from sipxha.routing.emergency import EmergencyNumbers
@@ -68,6 +69,7 @@ class Gate(Service):
         emergency: EmergencyNumbers,
         secret: bytes,
         chance: Callable[[], float],
+        security: SecurityEvents | None = None,
     ) -> None:
         """
         @param is_node: Whether an address is one of our own nodes, which have
@@ -84,6 +86,7 @@ class Gate(Service):
         self._emergency = emergency
         self._secret = secret
         self._chance = chance
+        self._security = security or SecurityEvents()
         self._rates = Rates(limits.requests_per_source, limits.request_burst)
         self._patience = limits.lag / 1000
         # When the next look is due; nothing is late before the first.
@@ -141,6 +144,8 @@ class Gate(Service):
             return None
         self.shed["source" if source else request.method if request.method in _COUNTED else "other"] += 1
         self._note(source, now)
+        if source:
+            self._security.saw(RATE, address, now, transport=flow.transport, method=request.method)
         least, most = RETRY_AFTER
         return least + int(self._chance() * (most - least + 1))
 

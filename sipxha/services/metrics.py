@@ -79,6 +79,8 @@ class Metrics(Collector):
         if overview.failures is not None:
             results = [({"result": name}, count) for name, count in overview.failures.counts.items()]
             yield _counter("auth", "Credentials, by what they proved.", results)
+        events = [({"event": name}, count) for name, count in overview.security.counts.items()]
+        yield _counter("security_events", "What came from outside and should not.", events)
 
     def _registrations(self) -> Iterator[Metric]:
         overview = self._overview

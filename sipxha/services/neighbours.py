@@ -33,12 +33,19 @@ def origin(vias: Iterable[Via], knows: Callable[[str], bool]) -> str:
     Each Via was stamped by who received it; the chain is believed as far as
     those are ours.
     """
-    address = ""
+    return entrance(vias, knows)[1]
+
+
+def entrance(vias: Iterable[Via], knows: Callable[[str], bool]) -> tuple[str, str]:
+    """
+    The transport that a request came into the cluster by, and the address.
+    """
+    transport = address = ""
     for via in vias:
-        address = via.received or via.host.strip("[]")
+        transport, address = via.transport.lower(), via.received or via.host.strip("[]")
         if not knows(address):
             break
-    return address
+    return transport, address
 
 
 class Neighbours(Service):

@@ -28,6 +28,7 @@ from twisted.python.failure import Failure
 from sipxha.auth.digest import Authenticator
 from sipxha.auth.failures import Failures
 from sipxha.auth.nonce import Nonces
+from sipxha.auth.security_events import SecurityEvents
 from sipxha.auth.users import Users
 from sipxha.config import model
 from sipxha.config.certificates import CertificateUnusable, read_certificate
@@ -132,6 +133,7 @@ class Node(Service):
     @ivar drained: Fires when an operator wanted the node to end, and it may.
     @ivar reopen_log: Goes on with the log in a new file; set by whoever has it.
     @ivar set_log_level: Writes lines from a level on; the same.
+    @ivar security: What comes from outside and should not; who writes its lines sets C{write}.
     @ivar overview: How it is.
     """
 
@@ -147,7 +149,8 @@ class Node(Service):
         self.drained: Deferred[None] = Deferred()
         self.reopen_log: Callable[[], None] = _nothing
         self.set_log_level: Callable[[str], None] = lambda level: None
-        self.overview = Overview(config, reactor.seconds)
+        self.security = SecurityEvents()
+        self.overview = Overview(config, reactor.seconds, security=self.security)
         self._reactor = reactor
         self._config = config
         self._closers: list[Callable[[], Any]] = []
@@ -303,7 +306,13 @@ class Node(Service):
         digest = config.registrar.digest if config.registrar is not None else DEFAULT_DIGEST
         nonces = Nonces(config.secret, config.node.name)
         self._authenticator = Authenticator(
-            config.domain.realm, digest, users.users, nonces, mint, Failures(config.limits.failure)
+            config.domain.realm,
+            digest,
+            users.users,
+            nonces,
+            mint,
+            Failures(config.limits.failure),
+            self.security,
         )
         self.overview.failures = self._authenticator.failures
         if config.tls is not None:
@@ -330,6 +339,7 @@ class Node(Service):
         self._neighbours = Neighbours(
             self._reactor, (node.address, node.listen), config.peers(), locator.addresses
         )
+        self.security.is_ours = self._neighbours.is_node
         self._run(self._neighbours)
         endpoints = [*self._proxies(locator)]
         if config.registrar is not None:
@@ -496,7 +506,13 @@ class Node(Service):
             tls = MutualTls(self._config.tls)
             self._tls.append(tls.reload)
             self._gate = PostgresGate(
-                self._reactor, tls, _node_names(self._config), node.listen, config.listen, dsn
+                self._reactor,
+                tls,
+                _node_names(self._config),
+                node.listen,
+                config.listen,
+                dsn,
+                self.security,
             )
             self._run(self._gate)
 
@@ -541,6 +557,7 @@ class Node(Service):
                 self._store,
                 locator.addresses,
                 users=self.overview.users,
+                security=self.security,
             )
             self.overview.replication = replication
             self._tls.append(replication.reload)
@@ -650,6 +667,7 @@ class Node(Service):
             emergency,
             config.secret,
             _CHANCE.random,
+            self.security,
         )
         if config.proxy is not None:
             fork_proxy = self.overview.fork_proxy = make_fork_proxy(
@@ -714,6 +732,7 @@ class Node(Service):
             config.limits,
             is_neighbour=self._neighbours.knows,
             siblings=self._siblings,
+            security=self.security,
         )
 
     def _ports(self) -> dict[str, dict[str, int]]:

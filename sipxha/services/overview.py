@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from sipxha.auth.failures import Failures
+from sipxha.auth.security_events import SecurityEvents
 from sipxha.config.model import Config
 from sipxha.net.endpoint import Endpoint
 from sipxha.registry.binding import Binding
@@ -59,6 +60,7 @@ class Overview:
     fork_proxy: ForkProxy | None = None
     gate: Gate | None = None
     failures: Failures | None = None
+    security: SecurityEvents = field(default_factory=SecurityEvents)
     loop_lag: LoopLag = field(default_factory=partial(LoopLag, time.monotonic))
     certificates: Mapping[str, datetime] = field(default_factory=dict)
     """When those that are shown end, by their files."""

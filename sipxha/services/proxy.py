@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from sipxha.auth import identity as signed_identity
+from sipxha.auth.security_events import REFUSED
 from sipxha.cdr.event import CallStateEvent
 from sipxha.net.endpoint import Endpoint, ITransactionUser
 from sipxha.routing import loop
@@ -23,7 +24,7 @@ from sipxha.routing.fork import MAX_BREADTH, Target
 from sipxha.routing.route import OwnNames, take_own_maddr, take_own_routes
 from sipxha.services.cluster import Admission, Cluster, Refusal
 from sipxha.services.forwarding import Forwarding
-from sipxha.services.neighbours import origin
+from sipxha.services.neighbours import entrance, origin
 from sipxha.sip.auth_fields import Credentials
 from sipxha.sip.grammar import MalformedField
 from sipxha.sip.hop import Flow
@@ -52,6 +53,9 @@ class Proxy:
     """
     One proxy of a node.
     """
+
+    service: str
+    """Its element in the configuration."""
 
     recurse = False
     """Whether the contacts of a 3xx become targets."""
@@ -232,8 +236,11 @@ class Proxy:
         """
         @return: what asks the sender of C{request} for credentials.
         """
-        source = origin(request.vias, self.cluster.knows)
-        challenges = self.cluster.authenticator.challenges(self.reactor.seconds(), stale, source)
+        now, authenticator = self.reactor.seconds(), self.cluster.authenticator
+        transport, source = entrance(request.vias, self.cluster.knows)
+        if not request.has("proxy-authorization"):
+            authenticator.asked(source, now, transport, self.service, request.method, request.uri)
+        challenges = authenticator.challenges(now, stale, source)
         return Refusal(407, None, tuple(("proxy-authenticate", value) for value in challenges))
 
     def proven(self, request: Request) -> Admission | Refusal | None:
@@ -264,6 +271,21 @@ class Proxy:
             self.strip(request)
             return Admission(verdict.identity)
         return self.challenge(request, verdict.stale)
+
+    def intruded(self, request: Request, what: str) -> None:
+        """
+        Hear of a request that nobody sends by mistake.
+        """
+        transport, source = entrance(request.vias, self.cluster.knows)
+        self.cluster.authenticator.security.saw(
+            REFUSED,
+            source,
+            self.reactor.seconds(),
+            transport=transport,
+            service=self.service,
+            method=request.method,
+            detail=what,
+        )
 
     def strip(self, request: Request) -> None:
         """

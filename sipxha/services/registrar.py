@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from sipxha.auth.digest import Authenticator
+from sipxha.auth.security_events import REFUSED
 from sipxha.errors import LocalError, RemoteError
 from sipxha.net.endpoint import Endpoint, ITransactionUser
 from sipxha.registry.binding import Binding
@@ -125,6 +126,7 @@ class RegistrarUser:
         """
         try:
             if not self._allowed(flow.address):
+                self._intruded(request, f"{flow.transport}:{flow.address}:", "a port of the nodes")
                 raise RegistrationRefused(403, "Forbidden")
             if request.method == "REGISTER":
                 self._register(transaction, request, flow)
@@ -236,7 +238,11 @@ class RegistrarUser:
                 raise RegistrationRefused(404, "Not Found")
             return
         values = request.rows("authorization")
-        source = received.partition(":")[2].rpartition(":")[0]
+        transport, _, place = received.partition(":")
+        source = place.rpartition(":")[0]
+        if not values:
+            to = request.get("to") or ""
+            self._authenticator.asked(source, now, transport, "registrar", request.method, to)
         verdict = self._authenticator.judge(values, request.method, request.uri, now, source)
         if verdict.identity is None:
             if verdict.is_wrong:
@@ -249,7 +255,23 @@ class RegistrarUser:
             fields = tuple(("WWW-Authenticate", challenge) for challenge in challenges)
             raise RegistrationRefused(401, "Unauthorized", fields)
         if verdict.identity != identity:
+            self._intruded(request, received, f"{verdict.identity} for {identity}")
             raise RegistrationRefused(403, "Forbidden")
+
+    def _intruded(self, request: Request, received: str, what: str) -> None:
+        """
+        Hear of a request that nobody sends by mistake.
+        """
+        transport, _, place = received.partition(":")
+        self._authenticator.security.saw(
+            REFUSED,
+            place.rpartition(":")[0],
+            self._reactor.seconds(),
+            transport=transport,
+            service="registrar",
+            method=request.method,
+            detail=what,
+        )
 
     def _await_peer(self, _: None, number: int) -> Deferred[None] | None:
         return None if self._acknowledged is None else self._acknowledged(number)

@@ -22,6 +22,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from sipxha.auth.security_events import SecurityEvents
 from sipxha.config import model
 from sipxha.errors import SipxhaError
 from sipxha.net.driver import Driver
@@ -67,6 +68,7 @@ class Replication(Service):
         addresses: Addresses,
         dialects: Spoken = DIALECTS,
         users: UserFiles | None = None,
+        security: SecurityEvents | None = None,
     ) -> None:
         """
         @param registry: Holds what the store had.
@@ -75,6 +77,7 @@ class Replication(Service):
         @param dialects: What is spoken; fewer only in tests, as by a node of another age.
 
         @param users: What the nodes shall have the same of besides.
+        @param security: Hears of who calls and is none of them.
 
         @raise TlsUnusable: The node's certificate, key or authority cannot be used.
         """
@@ -97,7 +100,7 @@ class Replication(Service):
             self._users = UserExchange(reactor, config.node.name, self._known, users, client)
         self._met: Deferred[None] = succeed(None)
         self._startup_limit = settings.startup_limit
-        self._server = RpcServer(reactor, self._tls, self)
+        self._server = RpcServer(reactor, self._tls, self, security)
         self._engine = Engine(
             config.node.name,
             self._known,

@@ -152,6 +152,26 @@ class AuthenticatorTests(SynchronousTestCase):
             self.assertEqual(Challenge.parse(value).params["qop"], "auth")
         self.assertEqual(self.judge(self.answer(qop=None)), UNPROVED)
 
+    def test_wrong_passwords_are_security_events_of_whoever_was_challenged(self) -> None:
+        """
+        A forged nonce, which anybody can send under any address, makes none;
+        what is not looked at does.
+        """
+        lines: list[str] = []
+        self.authenticator.security.write = lines.append
+        here = "192.0.2.7"
+        self.judge(self.answer(nonce="forged", password="wrong"), source=here)
+        self.judge(
+            self.answer(nonce=self.challenge(source="192.0.2.8")["nonce"], password="wrong"), source=here
+        )
+        self.assertEqual(lines, [])
+        for _ in range(6):
+            nonce = self.challenge(source=here)["nonce"]
+            self.judge(self.answer(nonce=nonce, password="wrong"), source=here)
+        rest = 'source=192.0.2.7 transport=- service=- method=REGISTER detail="201"'
+        failed, held = (f"event={name} {rest}" for name in ("auth-failed", "auth-held"))
+        self.assertEqual([line.partition(" sipxha ")[2] for line in lines], [*[failed] * 5, held])
+
     def test_A05_basic_is_neither_offered_nor_accepted(self) -> None:
         """
         Not even with the right password.

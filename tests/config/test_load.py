@@ -497,6 +497,10 @@ class RefusedTests(LoadCase):
             self.problems_with('<log file="logs/sipxha.log"/>'),
             [f"6: {self.home.absolute()}/logs is not a folder"],
         )
+        self.assertEqual(
+            self.problems_with('<log file="x.log" security="x.log"/>'),
+            ["6: file and security cannot be one file"],
+        )
 
 
 class ExamplesTests(SynchronousTestCase):

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
+from sipxha.auth.security_events import SecurityEvents
 from sipxha.config.model import Ports
 from sipxha.errors import LocalError
 from sipxha.net.endpoint import Endpoint, ITransactionUser
@@ -31,8 +32,16 @@ class EndpointCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.reactor = SipReactor()
         self.user = RecordingUser()
+        self.security = SecurityEvents()
         self.endpoint = Endpoint(
-            self.reactor, "test", Ports(5060, 5060), "10.0.0.1", "10.0.0.1", self.user, counting_mint()
+            self.reactor,
+            "test",
+            Ports(5060, 5060),
+            "10.0.0.1",
+            "10.0.0.1",
+            self.user,
+            counting_mint(),
+            security=self.security,
         )
         self.endpoint.startService()
 
@@ -134,6 +143,7 @@ class ServerTests(EndpointCase):
         self.assertEqual([answer.status for answer in answers if isinstance(answer, Response)], [400, 505])
         self.assertEqual(self.heard(), ["request"])
         self.assertEqual((self.endpoint.malformed, dict(self.endpoint.answers)), (4, {400: 1, 505: 1}))
+        self.assertEqual(self.security.counts["malformed"], 4)
 
     def test_a_node_that_drains_takes_nothing_new(self) -> None:
         """

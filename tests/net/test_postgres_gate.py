@@ -12,6 +12,7 @@ from typing import Any
 
 from psycopg2.extensions import make_dsn
 from twisted.internet import reactor
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol, connectionDone
@@ -20,6 +21,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from sipxha.auth.security_events import SecurityEvents
 from sipxha.config.model import Tls
 from sipxha.net.postgres_gate import (
     CONNECTIONS,
@@ -60,11 +62,20 @@ class OpeningTests(SynchronousTestCase):
 
     def client(self) -> tuple[GateProtocol, _Transport]:
         self.clock = Clock()
-        self.gate = PostgresGate(self.clock, None, {PEER}, "127.0.0.1", 0, "host=/nowhere")  # type: ignore[arg-type]
+        self.security = SecurityEvents()
+        self.gate = PostgresGate(
+            self.clock,
+            None,  # type: ignore[arg-type]
+            {PEER},
+            "127.0.0.1",
+            0,
+            "host=/nowhere",
+            self.security,
+        )
         return self.another()
 
     def another(self) -> tuple[GateProtocol, _Transport]:
-        client = GateProtocol(self.gate, None)
+        client = GateProtocol(self.gate, IPv4Address("TCP", "192.0.2.7", 40000))
         transport = _Transport()
         client.makeConnection(transport)
         return client, transport
@@ -99,6 +110,7 @@ class OpeningTests(SynchronousTestCase):
             client.dataReceived(data)
             self.assertTrue(transport.aborted, data)
             self.assertEqual(transport.value(), b"")
+            self.assertEqual(self.security.counts["database-refused"], 1)
 
     def test_silence_is_ended(self) -> None:
         """

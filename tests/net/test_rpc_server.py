@@ -20,6 +20,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
+from sipxha.auth.security_events import SecurityEvents
 from sipxha.config.model import Tls
 from sipxha.net.rpc_client import CallFailed, RpcClient
 from sipxha.net.rpc_server import MOST_BODY, Exchange, RpcServer
@@ -99,7 +100,9 @@ class RpcTests(TestCase):
     def setUp(self) -> None:
         self.authority = Authority(Path(self.mktemp()))
         self.echo = _Echo()
-        server = self.server = RpcServer(reactor, MutualTls(self.authority.issue(SERVER)), self.echo)
+        self.security = SecurityEvents()
+        tls = MutualTls(self.authority.issue(SERVER))
+        server = self.server = RpcServer(reactor, tls, self.echo, self.security)
         self.port = server.listen(reactor, "127.0.0.1", 0)
         self.addCleanup(server.close)
         self.addCleanup(self.port.stopListening)
@@ -196,6 +199,7 @@ class RpcTests(TestCase):
         while self.server.refused < count:
             await deferLater(reactor, 0.005)
         self.assertEqual(self.server.refused, count)
+        self.assertEqual(self.security.counts["replication-refused"], count)
 
     async def test_whoever_cannot_prove_its_name_is_refused_and_counted(self) -> None:
         """

@@ -648,6 +648,31 @@ class ForkProxyTests(SynchronousTestCase):
             self.proxy.ack_received(a_request("ACK", to_tag="x", route=f"<{path}>"), FLOW)
         self.assertEqual((self.endpoint.statuses, self.endpoint.acks), ([430, 403], []))
 
+    def test_who_tries_what_is_not_for_him_is_a_security_event(self) -> None:
+        """
+        A forged token, a flow without a proof; a flow that is gone is nobody's fault.
+        """
+        route = self.proxy.edge.route(TCP)
+        counts = self.around.cluster.authenticator.security.counts
+        receive(self.proxy, a_request(route=f"<{route.replace('flow_', 'flow_A')}>"))
+        receive(self.proxy, a_request(to_tag="x", route=f"<{route}>"))
+        self.assertEqual(counts["refused"], 2)
+        self.endpoint.gone.add(TCP)
+        receive(self.proxy, self.signed(a_request(route=f"<{route}>")))
+        self.assertEqual(counts["refused"], 2)
+
+    def test_a_stranger_is_one_until_somebody_proves_himself_there(self) -> None:
+        """
+        Phones ask without credentials first, each time.
+        """
+        counts = self.around.cluster.authenticator.security.counts
+        receive(self.proxy, a_request())
+        self.assertEqual(counts["stranger"], 1)
+        uri = f"sip:202@{DOMAIN}"
+        receive(self.proxy, a_request(proxy_authorization=self.around.credentials("INVITE", uri)))
+        receive(self.proxy, a_request())
+        self.assertEqual((counts["stranger"], counts["auth-failed"]), (1, 0))
+
     def test_O12_a_token_of_another_node_goes_there(self) -> None:
         """
         With a signed identity, which that node asks for.

@@ -8,6 +8,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
+from sipxha.auth.security_events import SecurityEvents
 from sipxha.config.limits import LoadLimits
 from sipxha.routing import route_state
 from sipxha.routing.emergency import EmergencyNumbers
@@ -33,6 +34,7 @@ class GateCase(SynchronousTestCase):
         self.clock = Clock()
         self.clock.advance(1_700_000_000)
         self.chance = 0.0
+        self.security = SecurityEvents()
         self.gate = Gate(
             self.clock,
             LoadLimits(10, 20, 200),
@@ -41,6 +43,7 @@ class GateCase(SynchronousTestCase):
             EmergencyNumbers(["112"], DOMAIN, lambda uri: uri.host == DOMAIN),
             SECRET,
             lambda: self.chance,
+            self.security,
         )
         self.gate.startService()
         self.addCleanup(self.gate.stopService)
@@ -75,6 +78,17 @@ class SourceTests(GateCase):
         self.assertEqual(self.gate.judge(a_request(), FLOW), RETRY_AFTER[0])
         self.chance = 0.999
         self.assertEqual(self.gate.judge(a_request(), FLOW), RETRY_AFTER[1])
+
+    def test_who_asks_too_much_is_a_security_event(self) -> None:
+        """
+        Each time, under its own address.
+        """
+        lines: list[str] = []
+        self.security.write = lines.append
+        for _ in range(23):
+            self.passes()
+        self.assertEqual(len(lines), 3)
+        self.assertIn('event=rate source=10.1.1.7 transport=udp service=- method=INVITE detail=""', lines[0])
 
     def test_a_whole_network_of_ipv6_is_one_source(self) -> None:
         """

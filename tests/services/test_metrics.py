@@ -57,6 +57,8 @@ class MetricsTests(SynchronousTestCase):
         samples = self.samples()
         self.assertEqual((samples["up"], samples["ready"], samples["degraded"]), (1, 0, 0))
         self.assertIn("process_resident_memory_bytes", samples)
+        self.overview.security.saw("malformed", "192.0.2.7", NOW)
+        self.assertEqual(self.samples()["security_events_total{malformed}"], 1)
 
     def test_registrations_are_counted_by_their_node(self) -> None:
         """

@@ -623,6 +623,24 @@ class SourceTests(RegistrarCase):
         request = Request("INVITE", "sip:201@example.com", [("Via", "SIP/2.0/UDP h;branch=z9hG4bK-1")])
         self.assertEqual(self.send(request, FLOW._replace(address="10.9.9.9")).status, 403)
 
+    def test_who_tries_what_is_not_for_him_is_a_security_event(self) -> None:
+        """
+        The port of the nodes, or somebody else's address.
+        """
+        lines: list[str] = []
+        self.authenticator.security.write = lines.append
+        self.send_from("10.9.9.9", "UDP 10.9.9.9")
+        self.send(self.request(CONTACT, self.proof(), to="sip:202@example.com"))
+        self.assertEqual(
+            [line.partition(" sipxha ")[2] for line in lines],
+            [
+                "event=refused source=10.9.9.9 transport=udp service=registrar method=REGISTER"
+                ' detail="a port of the nodes"',
+                "event=refused source=127.0.0.1 transport=udp service=registrar method=REGISTER"
+                ' detail="201@example.com for 202@example.com"',
+            ],
+        )
+
     def test_without_a_proxy_it_is_the_sender(self) -> None:
         """
         The flow itself.
