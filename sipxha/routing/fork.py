@@ -359,8 +359,14 @@ class ResponseContext:
     def _keep(self, response: Response, branch: int) -> None:
         if response.status in (401, 407):
             self._challenges.append(response)
-        if self._best is None or _rank(response.status) < _rank(self._best[0].status):
+        if self._best is None or self._rank(response.status) < self._rank(self._best[0].status):
             self._best = (response, branch)
+
+    def _rank(self, status: int) -> tuple[int, int, int]:
+        """
+        Who gave up hears that it was this, whatever was tried before.
+        """
+        return (1, 0, status) if status == 487 and self._given_up else _rank(status)
 
     def _conclude(self, now: float) -> list[Effect]:
         """

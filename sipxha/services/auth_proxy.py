@@ -82,6 +82,8 @@ class AuthProxy(Proxy):
         Let in what belongs to a dialog that bears our signature; of anything
         else ask who sent it and whether they may.
         """
+        if not request.request_uri.host:
+            return Refusal(416)
         if request.to.tag and route_state.is_admitted(self.cluster.secret, request, taken):
             request.remove(IDENTITY)
             self.strip(request)

@@ -103,6 +103,8 @@ class ForkProxy(Proxy):
         emergency = self.emergency.called(request)
         if emergency is not None:
             return self._emergency(request, emergency, flow)
+        if not request.request_uri.host:
+            return Refusal(416)
         try:
             way = self.edge.way(taken, flow, self._next_is_ours(request))
         except (TokenForged, FlowGone) as error:

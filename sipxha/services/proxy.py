@@ -174,7 +174,7 @@ class Proxy:
         """
         Pass on the ACK of a 2xx; it is never answered (P31).
         """
-        if request.max_forwards == 0:
+        if request.max_forwards == 0 or not request.request_uri.host:
             return
         ack = request.copy()
         ack.remove(IDENTITY)

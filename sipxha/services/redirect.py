@@ -69,6 +69,8 @@ class Redirect:
         Say where the user of the Request-URI is.
         """
         uri = request.request_uri
+        if not uri.host:
+            return Answer(416)
         if request.method == "OPTIONS" and uri.user is None and self._domain.serves(uri):
             return Answer(200, (ALLOW, ("Supported", "path")))
         identity = self._domain.identity(uri)

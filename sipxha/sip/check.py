@@ -14,6 +14,12 @@ from sipxha.sip.message import METHODS, MalformedMessage, Message, Request
 from sipxha.sip.names import SINGLE, printed
 from sipxha.sip.status import REASONS
 
+_FOR_HELP = frozenset(("tel", "urn"))
+"""Schemes of a number and of a service, by which telephones call for help (RFC 5031)."""
+
+_OF_CALLS = frozenset(("INVITE", "CANCEL", "ACK"))
+"""What such a call takes before it has a route set; who is called is its receiver's matter."""
+
 
 def check(message: Message) -> None:
     """
@@ -65,7 +71,7 @@ def check_by_field(message: Message) -> None:
         raise MalformedMessage(
             400 if request.method in METHODS else 501, "CSeq Does Not Match Method", request
         )
-    if not uri.host:
+    if not uri.host and not (uri.scheme in _FOR_HELP and request.method in _OF_CALLS):
         raise MalformedMessage(416, REASONS[416], request)
     if uri.headers:
         # They would have to become header fields of somebody else's making.

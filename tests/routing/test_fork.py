@@ -347,6 +347,17 @@ class CancelTests(SynchronousTestCase):
         effects = tree.response_received(1, answer(487), NOW)
         self.assertEqual((started(effects), forwarded(effects)), ([], [487]))
 
+    def test_who_gave_up_hears_that_whatever_was_tried_before(self) -> None:
+        """
+        The first phone was out of reach, or busy; the caller cancelled the second.
+        """
+        for before in (408, 404, 486):
+            tree = context()
+            tree.response_received(0, answer(302, "<sip:a@h>", "<sip:b@h>;q=0.1"), NOW)
+            tree.response_received(1, answer(before), NOW)
+            tree.cancelled(NOW)
+            self.assertEqual(forwarded(tree.response_received(2, answer(487), NOW)), [487])
+
     def test_a_2xx_that_crosses_the_cancel_goes_up(self) -> None:
         """
         The phone answered before it heard of the CANCEL.

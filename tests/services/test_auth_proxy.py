@@ -415,6 +415,13 @@ class AuthProxyTests(SynchronousTestCase):
         self.around.clock.advance(EMERGENCY_ANSWER)
         self.assertFalse(branch.is_cancelled)
 
+    def test_M25_numbers_and_services_are_not_for_here(self) -> None:
+        """
+        The front door turns those that lead somewhere into SIP URIs.
+        """
+        receive(self.proxy, self.signed(a_request("INVITE", "urn:service:sos"), EMERGENCY))
+        self.assertEqual(self.endpoint.statuses, [416])
+
     def test_a_spiral_keeps_its_identity(self) -> None:
         """
         A target in our own domain goes back to the front door, which believes

@@ -379,6 +379,26 @@ class ForkProxyTests(SynchronousTestCase):
         levels = [event["log_level"].name for event in events]
         self.assertEqual((levels, self.proxy.emergencies), (["warn", "error"], 1))
 
+    def test_help_is_called_by_a_number_or_a_service(self) -> None:
+        """
+        A gateway gets a Request-URI that it can take (RFC 5031, RFC 3966).
+        """
+        self.proxy.gateways = lambda uri: [f"<sip:{uri.user}@gw1.net>"]
+        for uri in ("tel:112", "urn:service:sos", "urn:service:sos.fire"):
+            receive(self.proxy, a_request("INVITE", uri))
+            sent = self.endpoint.branches[-1].request
+            self.assertEqual((sent.uri, sent.get("to")), ("sip:112@gw1.net", f"<{uri}>"))
+
+    def test_M25_other_numbers_and_services_are_not_dialled(self) -> None:
+        """
+        416, whoever calls; an ACK for them is dropped.
+        """
+        for uri in ("tel:201", "urn:service:counseling"):
+            credentials = self.around.credentials("INVITE", uri)
+            receive(self.proxy, a_request("INVITE", uri, proxy_authorization=credentials))
+            self.proxy.ack_received(a_request("ACK", uri, "callee"), FLOW)
+        self.assertEqual((self.endpoint.statuses, self.endpoint.acks), ([416, 416], []))
+
     def test_where_a_node_has_no_rules_another_is_asked(self) -> None:
         """
         The registrar that the forwarding rules name says where the gateways are.

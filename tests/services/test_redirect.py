@@ -77,6 +77,13 @@ class RedirectTests(SynchronousTestCase):
         self.assertEqual({name for name, _ in answer.fields}, {"Contact"})
         return [value for _, value in answer.fields]
 
+    def test_M25_numbers_and_services_are_not_looked_up(self) -> None:
+        """
+        416: the front door makes SIP URIs of those that lead somewhere.
+        """
+        for uri in ("tel:201", "urn:service:sos"):
+            self.assertEqual(self.ask(uri).status, 416)
+
     def test_D01_a_bound_user_is_redirected_to(self) -> None:
         """
         With the seconds that are left.
@@ -185,7 +192,6 @@ class RedirectTests(SynchronousTestCase):
         self.assertEqual(self.ask("sip:201@example.com"), Answer(480))
         self.assertEqual(self.ask("sip:999@example.com"), Answer(404))
         self.assertEqual(self.ask("sip:201@example.org"), Answer(404))
-        self.assertEqual(self.ask("tel:201"), Answer(404))
         self.assertEqual(self.ask("sip:example.com"), Answer(404))
 
     def test_D06_an_ended_binding_is_none(self) -> None:

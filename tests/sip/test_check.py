@@ -82,7 +82,17 @@ class CheckTests(SynchronousTestCase):
         """
         Never routed by its To.
         """
-        self.assertEqual(self.refusal(start="OPTIONS soap.beep://192.0.2.103:3002 SIP/2.0")[0], 416)
+        for start in ("OPTIONS soap.beep://192.0.2.103:3002", "OPTIONS tel:112", "OPTIONS urn:service:sos"):
+            self.assertEqual(self.refusal(start=f"{start} SIP/2.0")[0], 416)
+
+    def test_M25_a_call_may_be_for_a_number_or_a_service(self) -> None:
+        """
+        Somebody may be in need of help; who takes no such call says so later.
+        """
+        for uri in ("tel:112", "urn:service:sos"):
+            for method in ("INVITE", "CANCEL", "ACK"):
+                start = f"{method} {uri} SIP/2.0"
+                check(a_request(f"CSeq: 1 {method}", without="CSeq", start=start))
 
     def test_a_request_uri_must_be_one_without_headers(self) -> None:
         """

@@ -6,11 +6,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import LoopingCall
 
 from sipxha.cli.status import ask
+from sipxha.sip.message import Request, Response
 from tests.support.pair import DOMAIN
+from tests.support.phone import Call, CallFailed, Phone, mint
 from tests.system.servers import PairTestCase, reactor, until
 
 RULES = """\
@@ -116,35 +119,102 @@ class EmergencyTests(PairTestCase):
 
     async def test_help_is_reached_when_all_else_is_gone(self) -> None:
         """
-        From a phone that nobody knows, with the other node and the database
-        dead.  The call goes on like any other, also when the dead gateways are
-        in quarantine.
+        From a phone that nobody knows and from one whose password has expired,
+        with the other node and the database dead and the first gateways in
+        quarantine, while somebody floods the node: by number and by service.
+        The call goes on like any other.
         """
+        await self.overload()
         self.west.kill()
         self.east.kill_database()
+        old = self.phone(user="1000", password="expired")
+        question = self.east_asks(old)
+        challenge = await old.exchange(question, old.server(self.east.address))
+        self.assertEqual(challenge.status, 407)
+        credentials = old.credentials(challenge.rows("proxy-authenticate"), question)
+        self.flood()
         logged = self.east.logged
-        for _ in range(2):
-            call = await self.stranger.call(f"sip:112@{self.east.address}", through=self.east.address)
-            self.assertEqual(self.gateway.rung[-1].uri, f"sip:112@{self.gateway.address}")
-            response = await call.hang_up()
-            self.assertEqual(response.status, 200)
+        fields = ("proxy-authorization", credentials)
+        calling = [
+            phone.call(uri, None, self.east.address, *more)
+            for uri in (f"sip:112@{self.east.address}", f"sip:112@{DOMAIN}", "tel:112", "urn:service:sos")
+            for phone, more in ((self.stranger, ()), (old, (fields,)))
+        ]
+        for each in calling:
+            call = await each
+            self.assertEqual((await call.hang_up()).status, 200)
+        self.assertEqual({request.uri for request in self.gateway.rung}, {f"sip:112@{self.gateway.address}"})
+        # By now they are in quarantine.
+        call = await self.stranger.call("urn:service:sos", None, self.east.address)
+        self.assertEqual((await call.hang_up()).status, 200)
         warnings = [line for line in self.east.lines_after(logged) if "emergency call to 112" in line]
-        self.assertEqual(len(warnings), 2)
-        self.assertEqual(ask(self.east.config, "/status")["emergency_calls"], 2)
+        status = ask(self.east.config, "/status")
+        self.assertEqual((len(warnings), status["emergency_calls"]), (9, 9))
+        self.assertGreater(status["shed"]["REGISTER"], 0)
+
+    async def test_who_calls_a_service_may_give_up(self) -> None:
+        """
+        The CANCEL names the service as well, and so does the ACK of the 487;
+        what no gateway is for is refused.
+        """
+        self.gateway.answers = lambda request: None
+        calling = self.stranger.call(
+            "urn:service:sos.fire", lambda ringing: self.stranger.give_up(), self.east.address
+        )
+        self.assertEqual((await self.refusal(calling)).status, 487)
+        await until(lambda: not self.gateway.is_ringing, "it rings on")
+        response = await self.refusal(self.stranger.call("urn:service:counseling", None, self.east.address))
+        self.assertEqual(response.status, 416)
 
     async def test_H04_help_is_reached_under_a_flood(self) -> None:
         """
         A node that is behind for long turns REGISTERs away, and takes the call.
         """
-        text = self.east.config.read_text()
-        self.change(self.east.config, text.replace("</sipxha>", '<limits lag="1"/></sipxha>'))
-        await self.east.stop()
-        await self.east.start()
-        flood = Flood(self.east.address, f"{self.pair.network}.{next(self.pair.hosts)}")
-        self.addCleanup(flood.stop)
+        await self.overload()
+        flood = self.flood()
         await until(lambda: flood.refused, "nothing is turned away")
         call = await self.stranger.call(f"sip:112@{DOMAIN}", through=self.east.address)
         self.assertEqual((await call.hang_up()).status, 200)
         status = ask(self.east.config, "/status")
         self.assertGreater(status["shed"]["REGISTER"], 0)
         self.assertEqual(status["emergency_calls"], 1)
+
+    async def refusal(self, calling: Deferred[Call]) -> Response:
+        """
+        @return: the answer to a call that does not come about.
+        """
+        try:
+            await calling
+        except CallFailed as failed:
+            return failed.response
+        raise AssertionError("it was answered")
+
+    async def overload(self) -> None:
+        """
+        Let the node be behind as soon as there is anything to do.
+        """
+        text = self.east.config.read_text()
+        self.change(self.east.config, text.replace("</sipxha>", '<limits lag="1"/></sipxha>'))
+        await self.east.stop()
+        await self.east.start()
+
+    def flood(self) -> Flood:
+        """
+        @return: somebody who has begun to send more than is good.
+        """
+        flood = Flood(self.east.address, f"{self.pair.network}.{next(self.pair.hosts)}")
+        self.addCleanup(flood.stop)
+        return flood
+
+    def east_asks(self, phone: Phone) -> Request:
+        """
+        @return: a request that the node wants a password for.
+        """
+        fields = [
+            ("max-forwards", "70"),
+            ("from", f"<{phone.aor}>;tag={mint()}"),
+            ("to", f"<sip:201@{DOMAIN}>"),
+            ("call-id", mint()),
+            ("cseq", "1 OPTIONS"),
+        ]
+        return Request("OPTIONS", f"sip:201@{DOMAIN}", fields)
