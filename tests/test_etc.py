@@ -6,6 +6,7 @@ started by the unit and by the init script.
 from __future__ import annotations
 
 import getpass
+import json
 import re
 import subprocess
 from configparser import ConfigParser
@@ -176,3 +177,82 @@ class Fail2banTests(SynchronousTestCase):
         self.assertEqual(jail["sipxha"]["filter"], "sipxha[mode=normal]")
         pages = (ETC.parent / "docs" / "operations.md").read_text()
         self.assertIn(f'security="{jail["sipxha"]["logpath"]}"', pages)
+
+
+class MetricTests(SynchronousTestCase):
+    """
+    Tests for what names metrics: alert rules and dashboard.
+    """
+
+    def setUp(self) -> None:
+        """
+        What /metrics exports, by its page in the documents, which
+        L{tests.test_docs} holds against the program.
+        """
+        section = (ETC.parent / "docs" / "operations.md").read_text().partition("## Metrics")[2]
+        rows = re.findall(r"^\| `(sipxha_\w+)(?:\{(.*?)\})?`", section, re.MULTILINE)
+        self.exported = {name: set(labels.split(",")) - {""} for name, labels in rows}
+        self.rules = (ETC / "prometheus" / "sipxha.rules.yml").read_text()
+        self.board = json.loads((ETC / "grafana" / "sipxha.json").read_text())
+
+    def named(self, text: str) -> dict[str, set[str]]:
+        """
+        The metrics that expressions name, with the labels that they choose by.
+        """
+        found: dict[str, set[str]] = {}
+        for name, chosen in re.findall(r"\b(sipxha_\w+)(?:\{(.*?)\})?", text):
+            found.setdefault(name, set()).update(re.findall(r"(\w+)=~?\"", chosen))
+        return found
+
+    def expressions(self) -> list[str]:
+        """
+        All of the dashboard.
+        """
+        return [target["expr"] for panel in self.board["panels"] for target in panel.get("targets", ())]
+
+    def test_every_metric_that_they_name_is_exported_with_those_labels(self) -> None:
+        """
+        Prometheus would say nothing of one that is not, and never alert.
+        """
+        of_prometheus = {"instance", "job"}
+        queries = [each["query"]["query"] for each in self.board["templating"]["list"][1:]]
+        for text in (self.rules, "\n".join([*self.expressions(), *queries])):
+            named = self.named(text)
+            self.assertGreater(len(named), 10)
+            self.assertEqual(set(named) - set(self.exported), set())
+            for name, labels in named.items():
+                self.assertEqual(labels - self.exported[name] - of_prometheus, set(), name)
+
+    def test_the_dashboard_shows_every_metric(self) -> None:
+        """
+        But for the one that is always 1.
+        """
+        shown = set(self.named("\n".join(self.expressions())))
+        self.assertEqual(set(self.exported) - shown, {"sipxha_up"})
+
+    def test_the_panels_of_the_dashboard_have_their_places(self) -> None:
+        """
+        None lies on another one, and none is wider than the page.
+        """
+        taken: set[tuple[int, int]] = set()
+        for panel in self.board["panels"]:
+            place = panel["gridPos"]
+            cells = {
+                (place["x"] + right, place["y"] + down)
+                for right in range(place["w"])
+                for down in range(place["h"])
+            }
+            self.assertFalse(cells & taken, panel["title"])
+            self.assertLessEqual(place["x"] + place["w"], 24)
+            taken |= cells
+        identities = [panel["id"] for panel in self.board["panels"]]
+        self.assertEqual(len(set(identities)), len(identities))
+
+    def test_every_alert_has_a_test_and_says_what_to_do(self) -> None:
+        """
+        C{make interop} has promtool run them.
+        """
+        alerts = re.findall(r"- alert: (\w+)", self.rules)
+        self.assertEqual(len(alerts), self.rules.count("description:"))
+        tested = (ETC / "prometheus" / "sipxha.rules.test.yml").read_text()
+        self.assertEqual([alert for alert in alerts if alert not in tested], [])
