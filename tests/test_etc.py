@@ -53,7 +53,7 @@ class UnitTests(SynchronousTestCase):
         """
         found = re.search(r"--config (\S+)", self.service["ExecStart"])
         assert found is not None
-        self.assertEqual(self.service["ProtectSystem"], "full")
+        self.assertEqual(self.service["ProtectSystem"], "strict")
         self.assertIn(str(Path(found[1]).parent), self.service["ReadWritePaths"].split())
 
 
