@@ -6,6 +6,7 @@ Call state events in, call detail records out; values only.
     scrutiny.py    why an event cannot be used, if so
     order.py       the events of one call in the order of cause and effect, and the clock skew this reveals
     party.py       From, To and Contact values as CDRs show them
+    direction.py   at a gateway or not, and over which transport: the two sides of a call
     legs.py        events by dialog; which leg speaks for the call
     resolve.py     all events of one call -> its record
     record.py      the record: one row of C{cdrs}, and its termination codes

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from math import inf
 from typing import NamedTuple
 
+from sipxha.cdr.direction import Gateways
 from sipxha.cdr.event import CallStateEvent
 from sipxha.cdr.order import arranged, skews
 from sipxha.cdr.record import UNDECIDED, Cdr, Termination
@@ -70,8 +71,9 @@ class Ledger:
         that its observers have in common.
     """
 
-    def __init__(self, limits: Limits = LIMITS) -> None:
+    def __init__(self, limits: Limits = LIMITS, gateways: Gateways | None = None) -> None:
         self._limits = limits
+        self._gateways = gateways
         self._calls: dict[str, OpenCall] = {}
         self._touched: set[str] = set()
         self.terminations: Counter[Termination] = Counter()
@@ -166,7 +168,7 @@ class Ledger:
 
     def _record(self, call: OpenCall, as_of: float | None) -> Cdr:
         ordered = arranged(call.events)
-        record = record_of(ordered, as_of, self._limits)
+        record = record_of(ordered, as_of, self._limits, self._gateways)
         times = [event.event_time for event in ordered]
         if record.termination is Termination.REQUESTED:
             call.due = times[0] + self._limits.max_ringing

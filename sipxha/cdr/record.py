@@ -68,3 +68,11 @@ class Cdr(NamedTuple):
 
     as_of: float | None = None
     """Where only time decided (U, or F for ringing too long): the moment that all events were known to."""
+
+    hung_up_by: str | None = None
+    """C{caller} or C{callee}."""
+
+    caller_transport: str | None = None
+    callee_transport: str | None = None
+    call_direction: str | None = None
+    call_type: str | None = None

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from sipxha.cdr.direction import Gateways, direction_of, transport_of
 from sipxha.cdr.event import CallStateEvent
 from sipxha.cdr.legs import Leg, Standing, legs_of
 from sipxha.cdr.order import arranged
@@ -22,6 +23,9 @@ from sipxha.cdr.record import NO_TAG, Cdr, Termination
 
 _CANCELLED = 487
 _TIMED_OUT = (408, "Request Timeout")
+_HUNG_UP = frozenset({Termination.COMPLETED, Termination.TRANSFERRED})
+_BY_EITHER_SIDE = frozenset({"T", "E"})
+"""Events that do not tell who called."""
 
 
 class Limits(NamedTuple):
@@ -47,7 +51,12 @@ class Outcome(NamedTuple):
     failure_reason: str | None = None
 
 
-def resolve(events: Iterable[CallStateEvent], as_of: float | None = None, limits: Limits = LIMITS) -> Cdr:
+def resolve(
+    events: Iterable[CallStateEvent],
+    as_of: float | None = None,
+    limits: Limits = LIMITS,
+    gateways: Gateways | None = None,
+) -> Cdr:
     """
     Write the record of one call.
 
@@ -55,11 +64,14 @@ def resolve(events: Iterable[CallStateEvent], as_of: float | None = None, limits
         (L{sipxha.cdr.scrutiny.fault_of}).
     @param as_of: The moment that the events of all hosts are known to; C{None} where a host
         has never been read: then time decides nothing.
+    @param gateways: By which the call's direction is told; C{None} where none are configured.
     """
-    return record_of(arranged(events), as_of, limits)
+    return record_of(arranged(events), as_of, limits, gateways)
 
 
-def record_of(ordered: list[CallStateEvent], as_of: float | None, limits: Limits) -> Cdr:
+def record_of(
+    ordered: list[CallStateEvent], as_of: float | None, limits: Limits, gateways: Gateways | None = None
+) -> Cdr:
     """
     The same, of events in their order (L{sipxha.cdr.order.arranged}).
     """
@@ -110,7 +122,23 @@ def record_of(ordered: list[CallStateEvent], as_of: float | None, limits: Limits
         callee_route or None,
         len(ordered),
         None if judged is outcome else as_of,
+        _hung_up_by(judged.termination, best, opening),
+        transport_of(caller_contact),
+        transport_of(callee_contact),
+        *direction_of(gateways, caller_contact, callee_contact, caller_internal, callee_route),
     )
+
+
+def _hung_up_by(termination: Termination, best: Leg | None, opening: CallStateEvent) -> str | None:
+    """
+    Tell who ended the call, where somebody did; to give up before anybody answers ends it too.
+    """
+    if termination is Termination.ABANDONED:
+        return "caller"
+    if best is None or termination not in _HUNG_UP or opening.event_type in _BY_EITHER_SIDE:
+        return None
+    assert best.end is not None
+    return "caller" if best.end.from_tag == opening.from_tag else "callee"
 
 
 def _outcome(leg: Leg) -> Outcome:

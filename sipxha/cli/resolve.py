@@ -87,11 +87,19 @@ def _places(reactor: Any, config: Config) -> Places:
 
     from sipxha.net.dns import Locator, resolver_for
     from sipxha.services.cse_hosts import Places
+    from sipxha.services.gateway_hosts import find_gateways
 
     assert config.call_resolver is not None
     dsn, own_dsn = own_databases(reactor, config)
     locator = Locator(reactor, resolver_for(reactor, config.dns), random.random)
-    return Places(config.call_resolver, dsn, own_dsn, config.tls, locator.addresses)
+    return Places(
+        config.call_resolver,
+        dsn,
+        own_dsn,
+        config.tls,
+        locator.addresses,
+        lambda: find_gateways(config.domain.gateways, locator),
+    )
 
 
 async def alone(reactor: Any, run: Callable[[], Awaitable[PassReport]]) -> PassReport:
@@ -192,6 +200,8 @@ def _tell(report: PassReport, as_json: bool) -> None:
         table(hosts, HOST_COLUMNS, title="Hosts of call events")
         title = f"Calls: {report.written} records written, {report.open_calls} may change"
         table(codes, CODE_COLUMNS, title=title)
+    for name, reason in report.lost_gateways.items():
+        _warn(f"gateway {name} is not found: {reason}")
     if report.dead_letters:
         _warn(f"{report.dead_letters} events cannot be used; they are in resolver_dead_letters")
     if report.unresolved:

@@ -23,6 +23,7 @@ from sipxha.config.limits import ConnectionLimits, LoadLimits
 from sipxha.config.pem_files import pem_problems, public_pem_problems
 from sipxha.config.schema import NAMESPACE, Schema, line_of
 from sipxha.errors import LocalError
+from sipxha.routing.location import is_name
 from sipxha.sip.limits import MessageLimits
 
 SHORTEST_SECRET = 32
@@ -130,7 +131,19 @@ class _Reading:
         element = self._must("domain")
         name = _text(element, "name").lower()
         aliases = tuple((alias.text or "").strip().lower() for alias in _each(element, "alias"))
-        return model.Domain(name, _text(element, "realm", name), aliases)
+        return model.Domain(name, _text(element, "realm", name), aliases, self._gateways(element))
+
+    def _gateways(self, domain: etree._Element) -> tuple[str, ...]:
+        found: dict[str, None] = {}
+        for listed in _each(domain, "gateways"):
+            for item in (listed.text or "").split(","):
+                name = item.strip().lower().removesuffix(".")
+                if _is_address(name):
+                    name = str(ip_address(name))
+                elif not is_name(name):
+                    self._refuse(listed, f"{item.strip()!r} is neither the name nor the address of a gateway")
+                found[name] = None
+        return tuple(found)
 
     def _node(self) -> model.NodeName:
         element = self._must("node")

@@ -43,6 +43,8 @@ class Domain:
     name: str
     realm: str
     aliases: tuple[str, ...] = ()
+    gateways: tuple[str, ...] = ()
+    """C{<gateways>}: names or addresses of those to the telephone network."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ from sipxha.cdr.window import Window
 from sipxha.config.model import Retain
 from sipxha.errors import LocalError, SipxhaError
 from sipxha.services.cse_hosts import Host, HostReport, Places, each_of, name_of
+from sipxha.services.gateway_hosts import GatewayHosts
 from sipxha.store.cdr_store import Batch, CdrStore, Letter
 from sipxha.store.cse_source import Logged
 from sipxha.store.pool import Pool
@@ -82,6 +83,9 @@ class PassReport:
 
     purged: int = 0
     """Records that were deleted for their age."""
+
+    lost_gateways: dict[str, str] = field(default_factory=dict)
+    """Why the addresses of a gateway are not known."""
 
     @property
     def is_complete(self) -> bool:
@@ -136,7 +140,7 @@ async def _run_pass(
         await prepare(reactor, places.dsn, pool, (CDR,))
         limits = Limits(config.max_call, config.max_ringing)
         store = CdrStore(pool)
-        work = _Pass(store, hosts, limits, progress)
+        work = _Pass(store, hosts, limits, await places.gateways(), progress)
         await work.claim()
         asked = zip(hosts, config.cse_hosts, strict=True)
         await each_of([(host, Deferred.fromCoroutine(host.open(reactor, places, at))) for host, at in asked])
@@ -161,8 +165,11 @@ class _Pass:
     A pass at work.
     """
 
-    def __init__(self, store: CdrStore, hosts: list[Host], limits: Limits, progress: Progress) -> None:
-        self.report = PassReport([host.report for host in hosts])
+    def __init__(
+        self, store: CdrStore, hosts: list[Host], limits: Limits, gateways: GatewayHosts, progress: Progress
+    ) -> None:
+        self.report = PassReport([host.report for host in hosts], lost_gateways=gateways.lost)
+        self._gateways = gateways.known
         self._store = store
         self._hosts = hosts
         self._limits = limits
@@ -190,7 +197,7 @@ class _Pass:
         Read on from where each host was read to.
         """
         self._positions = await self._store.positions()
-        ledger = Ledger(self._limits)
+        ledger = Ledger(self._limits, self._gateways)
         for is_late in (True, False):
             ledger.restore(await self._store.kept_events(is_late), not is_late)
         for host in self._hosts:
@@ -231,7 +238,7 @@ class _Pass:
             if not redo:
                 held = await self._store.held(chosen)
                 chosen = [each for each in chosen if each not in held or held[each] in UNDECIDED]
-            ledger = Ledger(self._limits)
+            ledger = Ledger(self._limits, self._gateways)
             await self._look_up(ledger, chosen)
             # What one host does not tell, time cannot decide.
             as_of = min(host.look.now for host in self._hosts) if self.report.is_complete else None

@@ -7,7 +7,7 @@ fails; its report says why.  What its events mean is no matter here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Any, TypeVar
@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from sipxha.cdr.position import Position
 from sipxha.config.model import CallResolver, CseHost, Tls
 from sipxha.errors import SipxhaError
+from sipxha.services.gateway_hosts import GatewayHosts, no_gateways
 from sipxha.store.cse_source import PLANS, Logged, Look, Source, remote_dsn
 from sipxha.store.pool import Pool
 from sipxha.store.schema import CSE, prepare
@@ -69,6 +70,9 @@ class Places:
     tls: Tls | None
     addresses: Callable[[str], Deferred[list[str]]]
     """Asks DNS; an address is its own answer."""
+
+    gateways: Callable[[], Awaitable[GatewayHosts]] = no_gateways
+    """Finds those by which the direction of a call is told."""
 
 
 def name_of(host: CseHost) -> str:

@@ -56,6 +56,7 @@ from sipxha.services.cse_hosts import Places
 from sipxha.services.drain import LIMIT, MOST_LIMIT, Drain
 from sipxha.services.edge import Edge
 from sipxha.services.gate import Gate
+from sipxha.services.gateway_hosts import find_gateways
 from sipxha.services.loop_lag import INTERVAL
 from sipxha.services.metrics import Metrics
 from sipxha.services.neighbours import Neighbours
@@ -536,7 +537,14 @@ class Node(Service):
         embedded = EmbeddedPostgres(self._reactor, node.data / "pg").dsn()
         dsn = config.dsn or embedded
         own_dsn = dsn if call_events is None else call_events.dsn or embedded
-        places = Places(config, dsn, own_dsn, self._config.tls, locator.addresses)
+        places = Places(
+            config,
+            dsn,
+            own_dsn,
+            self._config.tls,
+            locator.addresses,
+            lambda: find_gateways(self._config.domain.gateways, locator),
+        )
         resolution = self.overview.resolution = Resolution(self._reactor, places, self._reactor)
         self._closers.append(resolution.stopService)
         self._database.addCallback(self._resolve_calls, resolution)

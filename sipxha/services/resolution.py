@@ -66,6 +66,7 @@ class Resolution(Service):
 
         self._trouble: str | None = None
         self._skews = SkewLog()
+        self._lost_gateways: dict[str, str] = {}
         self._last: PassReport | None = None
         self._ended: float | None = None
 
@@ -177,6 +178,7 @@ class Resolution(Service):
             self._purged = self._clock.seconds()
         self._last, self._ended = report, self._clock.seconds()
         self._tell_hosts(report)
+        self._tell_gateways(report.lost_gateways)
         self._skews.tell(report, self._ended)
         return report.is_complete
 
@@ -184,6 +186,11 @@ class Resolution(Service):
         if self._trouble is None:
             self._log.warn("no call detail records are made: {reason}", reason=reason)
         self._trouble = f"no call detail records are made: {reason}"
+
+    def _tell_gateways(self, lost: dict[str, str]) -> None:
+        for name in lost.keys() - self._lost_gateways.keys():
+            self._log.warn("gateway {name} is not found: {reason}", name=name, reason=lost[name])
+        self._lost_gateways = lost
 
     def _tell_hosts(self, report: PassReport) -> None:
         before = self._faults

@@ -34,6 +34,12 @@ _TYPES = {
 _NAMES = Cdr._fields
 # What is the same whenever time decides the same.
 _FACTS = [name for name in _NAMES if name not in ("call_id", "as_of")]
+# A gateway that is not found today may have been yesterday.
+_LASTING = ("call_direction", "call_type")
+_NEW = {
+    name: f"coalesce(excluded.{name}, cdrs.{name})" if name in _LASTING else f"excluded.{name}"
+    for name in _NAMES
+}
 _SHAPE = ", ".join(f"{name} {_TYPES.get(name, 'text')}" for name in _NAMES)
 _VALUES = ", ".join(f"to_timestamp({name}) AT TIME ZONE 'UTC'" if name in _TIMES else name for name in _NAMES)
 
@@ -41,10 +47,10 @@ _VALUES = ", ".join(f"to_timestamp({name}) AT TIME ZONE 'UTC'" if name in _TIMES
 _UPSERT = f"""
 INSERT INTO cdrs ({", ".join(_NAMES)})
 SELECT {_VALUES} FROM json_to_recordset(%s::json) AS told ({_SHAPE})
-ON CONFLICT (call_id) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _NAMES[1:])}
+ON CONFLICT (call_id) DO UPDATE SET {", ".join(f"{name} = {_NEW[name]}" for name in _NAMES[1:])}
  WHERE coalesce(cdrs.events, 0) <= excluded.events
    AND ({", ".join(f"cdrs.{name}" for name in _FACTS)})
-       IS DISTINCT FROM ({", ".join(f"excluded.{name}" for name in _FACTS)})
+       IS DISTINCT FROM ({", ".join(_NEW[name] for name in _FACTS)})
 RETURNING 1
 """  # noqa: S608
 

@@ -45,6 +45,9 @@ class WholeCallTests(SynchronousTestCase):
                 caller_internal=False,
                 callee_route="INT",
                 events=3,
+                hung_up_by="caller",
+                caller_transport="tcp",
+                callee_transport="udp",
             ),
         )
 
@@ -54,7 +57,7 @@ class WholeCallTests(SynchronousTestCase):
         """
         by_caller = resolve([calls.requested(), calls.set_up(), calls.ended()])
         by_callee = resolve([calls.requested(), calls.set_up(), calls.ended_by_callee()])
-        self.assertEqual(by_callee, by_caller)
+        self.assertEqual(by_callee, by_caller._replace(hung_up_by="callee"))
 
     def test_terminations(self) -> None:
         """

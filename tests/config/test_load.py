@@ -266,6 +266,21 @@ class AcceptedTests(LoadCase):
             ),
         )
 
+    def test_gateways_are_names_and_addresses(self) -> None:
+        """
+        In one spelling, each once.
+        """
+        listed = "<gateways>GW1.example.com., 10.1.1.9,2001:DB8::0:1, gw1.example.com</gateways>"
+        domain = f'<domain name="example.com">{listed}<alias>sip.example.com</alias></domain>'
+        self.path.write_text(MINIMAL.format(more="").replace('<domain name="Example.COM"/>', domain))
+        self.assertEqual(load(self.path).domain.gateways, ("gw1.example.com", "10.1.1.9", "2001:db8::1"))
+        self.path.write_text(
+            MINIMAL.format(more="").replace('<domain name="Example.COM"/>', domain.replace("GW1", "g w"))
+        )
+        refused = self.assertRaises(ConfigurationRefused, load, self.path)
+        (problem,) = refused.problems
+        self.assertIn(":2: 'g w.example.com.' is neither the name nor the address of a gateway", problem)
+
     def test_when_the_resolver_runs_and_what_it_keeps(self) -> None:
         """
         By itself it does not run, and keeps what the design says; what is to stay is named.

@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 from twisted.python.filepath import FilePath
 from twisted.trial.unittest import TestCase
 
+from sipxha.cdr.direction import Gateways
 from sipxha.cdr.event import CallStateEvent
 from sipxha.cdr.window import Window
 from sipxha.config.model import CallResolver, CseHost
@@ -24,6 +25,7 @@ from sipxha.net.tls import MutualTls
 from sipxha.services import call_resolver
 from sipxha.services.call_resolver import PassReport, ResolverBusy, run_pass
 from sipxha.services.cse_hosts import HostReport, Places
+from sipxha.services.gateway_hosts import GatewayHosts
 from sipxha.store.pool import DatabaseUnavailable
 from tests.cdr import calls
 from tests.support.certs import Authority
@@ -107,6 +109,29 @@ class PassCase(TestCase):
         How many events wait for others.
         """
         return int(execute(self.pair.own, "SELECT count(*) FROM resolver_events")[0][0])
+
+
+class DirectionTests(PassCase):
+    """
+    Tests for calls from and to gateways.
+    """
+
+    async def test_a_direction_that_was_known_stays_when_a_gateway_is_not_found(self) -> None:
+        """
+        The record is written again all the same, for what is new in it.
+        """
+        directions = "SELECT call_direction, call_type, hung_up_by, ring_time::text FROM view_calls"
+        gateways = GatewayHosts(Gateways(frozenset({"10.1.1.7"})), {})
+        log_events(self.pair.own, *whole_call("a"))
+        await run_pass(reactor, self.places(gateways=lambda: succeed(gateways)))
+        self.assertEqual(execute(self.pair.own, directions), [("I", "incoming", "callee", "00:00:03")])
+        lost = GatewayHosts(Gateways(frozenset(), False), {"gw.example.com": "nobody knows"})
+        log_events(self.pair.own, calls.ended_by_callee(LONG_AGO + 70, call_id="a", cseq=2))
+        report = await run_pass(reactor, self.places(gateways=lambda: succeed(lost)))
+        self.assertEqual((report.written, report.lost_gateways), (1, {"gw.example.com": "nobody knows"}))
+        self.assertEqual(execute(self.pair.own, directions), [("I", "incoming", "callee", "00:00:03")])
+        report = await run_pass(reactor, self.places(gateways=lambda: succeed(lost)), redo=True)
+        self.assertEqual(report.written, 0)
 
 
 class FollowUpTests(PassCase):

@@ -5,6 +5,7 @@ Tests for L{sipxha.services.resolution}, with real databases.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import UTC
 from datetime import time as time_of_day
 from typing import Any, cast
@@ -16,9 +17,11 @@ from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.trial.unittest import TestCase
 
 from sipxha.cdr.daily import first_after
+from sipxha.cdr.direction import Gateways
 from sipxha.config.model import CallResolver, CseHost, Retain
 from sipxha.services.call_resolver import run_pass
 from sipxha.services.cse_hosts import Places
+from sipxha.services.gateway_hosts import GatewayHosts
 from sipxha.services.resolution import AGAIN, Resolution
 from tests.cdr import calls
 from tests.support.cse_host import Pair, execute, log_events, open_door
@@ -283,6 +286,22 @@ class PurgeTests(ResolutionCase):
         await self.next_pass()
         self.assertEqual([row[0] for row in self.records()], ["b", "c", "e", "f"])
         self.assertEqual([line for line in self.lines if "made anew" in line], [])
+
+    async def test_a_gateway_that_is_not_found_is_told_of_once(self) -> None:
+        """
+        Until it has been found again.
+        """
+        found = [GatewayHosts(Gateways(frozenset(), False), {"gw": "no address"})] * 2
+        found += [GatewayHosts(Gateways(frozenset()), {}), found[0]]
+        places = replace(self.places(), gateways=lambda: succeed(found.pop(0)))
+        service = Resolution(cast(IReactorTime, reactor), places, self.clock, UTC)
+        service.startService()
+        self.addCleanup(service.stopService)
+        await self.clock.begun
+        for count in (1, 1, 2):
+            await self.next_pass()
+            lines = [line for line in self.lines if "gateway" in line]
+            self.assertEqual(lines, ["gateway gw is not found: no address"] * count)
 
     async def test_what_is_kept_for_ever_stays_whatever_else_goes(self) -> None:
         """

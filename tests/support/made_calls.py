@@ -84,6 +84,9 @@ class Party(NamedTuple):
     shown_contact: str
     """The same as a record shows it."""
 
+    transport: str | None = None
+    """The one over which it says that it is reached."""
+
 
 def made_calls(
     chance: Random, number: int, hosts: Sequence[MadeHost] = PAIR, begin: float = BEGIN, rate: float = 50.0
@@ -161,12 +164,13 @@ class _Call:
     def party(self, user: str) -> Party:
         name = self.chance.choice(_NAMES)
         place = f"sip:{user}@10.{self.chance.randrange(250)}.2.9:5062"
-        params, field_params = self.chance.choice(_CONTACT_PARAMS)
+        params, field_params, transport = self.chance.choice(_CONTACT_PARAMS)
         return Party(
             self.token(),
             f"{name}<sip:{user}@example.com>" if name is not None else f"sip:{user}@example.com",
             f"<{place}{params}>{field_params}",
             f"<{place}>",
+            transport,
         )
 
     def requested(self, at: float, cseq: int = 1, *, internal: bool = True, **columns: Any) -> float:
@@ -278,6 +282,7 @@ class _Call:
 _UNTOLD = (
     *("start_time", "connect_time", "end_time", "failure_status", "failure_reason", "reference"),
     *("caller_contact", "callee_contact", "caller_internal", "callee_route"),
+    *("hung_up_by", "caller_transport", "callee_transport"),
 )
 
 _JUDGED: dict[Termination, dict[str, Any]] = {
@@ -291,7 +296,12 @@ _JUDGED: dict[Termination, dict[str, Any]] = {
 
 _NAMES = (None, "", '"Alice" ', '"O\'Brien; tag=none" ', '"A\\"B, \\\\" ', "Jürgen ", '"漢\ttab" ')
 
-_CONTACT_PARAMS = (("", ""), (";transport=tcp", ""), (";transport=tls", ";expires=60"), ("", ";q=0.5"))
+_CONTACT_PARAMS = (
+    ("", "", "udp"),
+    (";transport=tcp", "", "tcp"),
+    (";transport=TLS", ";expires=60", "tls"),
+    ("", ";q=0.5", "udp"),
+)
 
 _REASONS = {
     302: "Moved Temporarily",
@@ -316,6 +326,7 @@ def _begin(call: _Call, at: float, **columns: Any) -> None:
     call.facts |= {
         "start_time": call.requested(at, **columns),
         "caller_contact": call.caller.shown_contact,
+        "caller_transport": call.caller.transport,
         "caller_internal": True,
     }
 
@@ -328,6 +339,7 @@ def _answer(call: _Call, at: float, by: Party, cseq: int = 1, **columns: Any) ->
         "connect_time": call.answered(at, by, cseq, **columns),
         "to_tag": by.tag,
         "callee_contact": by.shown_contact,
+        "callee_transport": by.transport,
         "termination": Termination.IN_PROGRESS,
     }
 
@@ -339,7 +351,11 @@ def _end(
     This is the BYE that counts.
     """
     sides = (call.caller, call.callee) if by_caller else (call.callee, call.caller)
-    call.facts |= {"end_time": call.ended(at, *sides, cseq), "termination": code}
+    call.facts |= {
+        "end_time": call.ended(at, *sides, cseq),
+        "termination": code,
+        "hung_up_by": "caller" if by_caller else "callee",
+    }
 
 
 def _fail(call: _Call, at: float, status: int, by: Party, cseq: int = 1, **columns: Any) -> None:
@@ -352,6 +368,7 @@ def _fail(call: _Call, at: float, status: int, by: Party, cseq: int = 1, **colum
         "termination": Termination.ABANDONED if status == 487 else Termination.FAILED,
         "failure_status": status,
         "failure_reason": _REASONS[status] or None,
+        "hung_up_by": "caller" if status == 487 else None,
     }
 
 
@@ -544,13 +561,18 @@ def _without_request(call: _Call, at: float) -> None:
     """
     _completed(call, at)
     call.lose("R")
-    call.facts |= {"start_time": None, "caller_contact": None, "caller_internal": None}
+    call.facts |= {
+        "start_time": None,
+        "caller_contact": None,
+        "caller_transport": None,
+        "caller_internal": None,
+    }
 
 
 def _without_setup(call: _Call, at: float) -> None:
     _completed(call, at)
     call.lose("S")
-    call.facts |= {"connect_time": None, "callee_contact": None}
+    call.facts |= {"connect_time": None, "callee_contact": None, "callee_transport": None}
 
 
 _KINDS: tuple[tuple[Callable[[_Call, float], None], float], ...] = (
