@@ -30,7 +30,8 @@ One Twisted service for each of a node's jobs.
     metrics       the same for Prometheus, and
     loop_lag      how late the reactor is
     log_line      how an event of the log reads
-    console       what a running node answers over HTTP
+    console       what a running node answers over HTTP, described by
+    openapi       a document for programs
     reload        what becomes of a running node when its files are read again
     drain         letting a node go without cutting anything off
     systemd       what the service manager is told

@@ -151,6 +151,9 @@ def read_rows(posted: Any) -> list[Binding]:
     try:
         rows = [Binding(**dict(zip(_COLUMNS, each, strict=True))) for each in posted]
         for row in rows:
+            # JSON has numbers that no column can hold.
+            if {type(row.cseq), type(row.expires), type(row.reg_id), type(row.update_number)} != {int}:
+                raise TypeError
             validate(row)
     except (TypeError, ValueError) as error:
         raise NoRows("expected a list of rows") from error

@@ -7,6 +7,7 @@ node, as JSON over HTTP.
     GET /users                      what the node holds of its users, after a look at their files
     GET /peers                      the registrars that we replicate with
     GET /metrics                    the same as numbers, in the text format of Prometheus
+    GET /openapi.json               what all of this is, for programs
     GET /healthz                    200 as long as the reactor turns
     GET /readyz                     200 when the node serves, 503 before
 
@@ -34,6 +35,7 @@ from zope.interface import implementer
 
 from sipxha.config import model
 from sipxha.errors import RemoteError, SipxhaError
+from sipxha.services.openapi import document
 
 Row = Mapping[str, Any]
 
@@ -165,6 +167,7 @@ class Api(Resource):
             b"/peers": lambda request: (http.OK, view.peers()),
             b"/healthz": lambda request: (http.OK, {"healthy": True}),
             b"/readyz": self._readyz,
+            b"/openapi.json": lambda request: (http.OK, document()),
         }
 
     def render(self, request: server.Request) -> bytes | int:
@@ -217,7 +220,7 @@ class Api(Resource):
         assert request.content is not None
         try:
             posted = json.loads(request.content.read())
-        except ValueError:
+        except (ValueError, RecursionError):
             answer((http.BAD_REQUEST, {"error": "expected JSON"}))
             return
         maybeDeferred(action, posted).addCallbacks(done, failed).addCallback(answer)
