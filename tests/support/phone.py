@@ -225,7 +225,9 @@ class Phone(MultiService):
         self.comes_back = False
         """Whether it registers again, wherever DNS sends it, when its connection is lost."""
 
-        self._coming_back = False
+        self.is_back = True
+        """Whether it has registered again since its connection was last lost."""
+
         self._next_try: IDelayedCall | None = None
         self.endpoint.watch(self._connection_lost)
         self.answers: Callable[[Request], int | Response | None] = lambda request: 200
@@ -260,8 +262,8 @@ class Phone(MultiService):
         return stopped
 
     def _connection_lost(self, flow: Flow) -> None:
-        if self.comes_back and not self._coming_back:
-            self._coming_back = True
+        if self.comes_back and self.is_back:
+            self.is_back = False
             self._come_back()
 
     def _come_back(self) -> None:
@@ -270,7 +272,7 @@ class Phone(MultiService):
 
     def _came_back(self, answer: Any) -> None:
         if isinstance(answer, Response) and answer.status == 200:
-            self._coming_back = False
+            self.is_back = True
         elif self.running:
             self._next_try = self._reactor.callLater(PATIENCE, self._come_back)
 

@@ -123,11 +123,13 @@ class FailoverTests(PairTestCase):
         await until(lambda: len(traffic.answered) > 5, "no calls are set up")
 
         newcomer = await self.registered(victim)
+        await until(lambda: self.live(survivor, newcomer), "the last registration does not get across")
         victim.kill(database=database)
         died = traffic.dialled
 
-        # Whoever holds a 200 can be called, and who was at the dead node is served by the other.
+        # Whom the other node knows can be called, and who was at the dead node is served by the other.
         await until(lambda: traffic.dialled > died + 10, "the traffic stands still")
+        await until(lambda: all(phone.is_back for phone in phones), "a phone does not find the other node")
         for phone in [*phones, newcomer]:
             call = (
                 await phones[0].call(phone.aor) if phone is not phones[0] else await newcomer.call(phone.aor)
