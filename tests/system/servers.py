@@ -386,10 +386,10 @@ class PairTestCase(TestCase):
         Whatever a test did to the nodes, they were prepared for it.
         """
         for node, logged in zip(self.pair.nodes, self._logged, strict=True):
-            surprises = [
-                line for line in node.lines_after(logged) if "Traceback" in line or "Unhandled" in line
-            ]
-            self.assertEqual(surprises, [], node.name)
+            lines = node.lines_after(logged)
+            for number, line in enumerate(lines):
+                if "Traceback" in line or "Unhandled" in line:
+                    self.fail("\n".join([node.name, *lines[max(number - 1, 0) : number + 40]]))
 
     def directory(self) -> Locator:
         """
