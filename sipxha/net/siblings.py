@@ -6,6 +6,9 @@ order, later and never from within the sender, answered the same way back, and
 only to ports that are bound at that moment.  A message is given as it is, a
 copy, so that it is neither printed nor read again.  TLS is left to sockets:
 who it is for has to be proved.
+
+Who can answer a request at once, and keeps nothing of it, is asked in place of
+being sent a message (RFC 3261 section 8.2.7).
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.logger import Logger
 
 from sipxha.sip.hop import Flow, Hop
-from sipxha.sip.message import Message
+from sipxha.sip.message import Message, Request, Response
 
 if TYPE_CHECKING:
     from sipxha.net.transports import Receiver
@@ -55,6 +58,19 @@ class Siblings:
         Whether a request to C{hop} would be for one of us.
         """
         return isinstance(hop, Hop) and (hop.transport, hop.address, hop.port) in self._places
+
+    def ask(self, request: Request, hop: Hop | Flow, sender: tuple[str, int]) -> Response | None:
+        """
+        Let whoever a request is for answer it at once, if he can.
+
+        @param request: Neither kept nor changed.
+        """
+        if not isinstance(hop, Hop):
+            return None
+        receiver = self._places.get((hop.transport, hop.address, hop.port))
+        if receiver is None:
+            return None
+        return receiver.answer_at_once(request, Flow(hop.transport, *sender, hop.address, hop.port, HANDED))
 
     def hand(self, message: Message, transport: str, to: tuple[str, int], sender: tuple[str, int]) -> bool:
         """

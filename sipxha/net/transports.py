@@ -47,6 +47,13 @@ class Receiver(Protocol):
         Something came in that is no message.
         """
 
+    def answer_at_once(self, request: Request, flow: Flow) -> Response | None:
+        """
+        Answer a request of a sibling that needs no transaction, if it is one.
+
+        @param request: As the sibling would send it, without its Via.
+        """
+
     def send_failed(self, key: ClientKey | ServerKey) -> None:
         """
         What was to be sent with this key could not be, or was lost with the
@@ -175,6 +182,17 @@ class Transports:
         return self._siblings.has(hop)
 
     # Sending
+
+    def ask(self, request: Request, hop: Hop | Flow) -> Response | None:
+        """
+        Have a sibling answer a request that it needs no transaction for.
+
+        @param request: Without our Via; it is not changed.
+
+        @return: C{None} where it has to be sent.
+        """
+        port = self._bound.get(hop.transport)
+        return None if port is None else self._siblings.ask(request, hop, (self._advertised, port))
 
     def request(self, request: Request, hop: Hop | Flow, key: ClientKey | None) -> None:
         """

@@ -83,10 +83,12 @@ class Forwarding:
         "_context",
         "_dialogs",
         "_forwarded",
+        "_is_performing",
         "_proxy",
         "_suffix",
         "_timer",
         "_transaction",
+        "_waiting",
         "request",
     )
 
@@ -129,6 +131,8 @@ class Forwarding:
         self._dialogs: tuple[str | None, ...] = ()
         """The To tags of the 2xx that went upstream."""
         self._timer: Any = None
+        self._waiting: list[fork.Effect] = []
+        self._is_performing = False
 
     def start(self) -> None:
         """
@@ -170,16 +174,31 @@ class Forwarding:
         return float(self._proxy.reactor.seconds())
 
     def _perform(self, effects: list[fork.Effect]) -> None:
-        for effect in effects:
-            if isinstance(effect, fork.Forward):
-                self._forward(effect)
-            elif isinstance(effect, fork.StartBranch):
-                self._start_branch(effect)
-            elif isinstance(effect, fork.CancelBranch):
-                self._branches[effect.branch].cancel(effect.reason)
-            else:
-                self._answer(self._proxy.endpoint.own_response(self.request, effect.status))
+        """
+        What a branch brings while it is started waits for its turn: others,
+        with lower numbers, may have to be started before.
+        """
+        waiting = self._waiting
+        waiting += effects
+        if self._is_performing:
+            return
+        self._is_performing = True
+        try:
+            while waiting:
+                self._perform_one(waiting.pop(0))
+        finally:
+            self._is_performing = False
         self._arm()
+
+    def _perform_one(self, effect: fork.Effect) -> None:
+        if isinstance(effect, fork.Forward):
+            self._forward(effect)
+        elif isinstance(effect, fork.StartBranch):
+            self._start_branch(effect)
+        elif isinstance(effect, fork.CancelBranch):
+            self._branches[effect.branch].cancel(effect.reason)
+        else:
+            self._answer(self._proxy.endpoint.own_response(self.request, effect.status))
 
     def _start_branch(self, effect: fork.StartBranch) -> None:
         proxy = self._proxy
@@ -201,6 +220,20 @@ class Forwarding:
         proxy.cluster.locate(hop).addCallbacks(
             branch.located, branch.unlocated, callbackArgs=(request, FIRST_ANSWER if is_prompt else None)
         ).addErrback(self._broken)
+
+    def ask(self, number: int, request: Request, hop: Hop | Flow) -> bool:
+        """
+        Have a branch answered by a service of our own process that can do so
+        at once.
+
+        @return: Whether it is; if not, it has to be sent.
+        """
+        response = self._proxy.endpoint.ask(request, hop)
+        if response is None:
+            return False
+        self.hop_answered(number, hop)
+        self.response_received(number, response)
+        return True
 
     def send(
         self,
@@ -299,7 +332,11 @@ class _ForwardingBranch:
         """
         The next hop's addresses are known.
         """
-        if not self._ended:
+        if self._ended:
+            return
+        if self._forwarding.ask(self._number, request, hops[0]):
+            self._ended = True
+        else:
             self._branch = self._forwarding.send(self, request, hops, patience)
 
     def unlocated(self, failure: Failure) -> None:

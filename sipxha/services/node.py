@@ -616,6 +616,7 @@ class Node(Service):
                 read(user.redirect, self._config)
                 self._files.add(what, partial(read, user.redirect, self._config), path)
         endpoint = user.endpoint = self._endpoint("registrar", config.ports, user, locator)
+        endpoint.at_once = user.answer_at_once
         self._reg_events = user.reg_events = RegEvents(
             self._reactor,
             terms,

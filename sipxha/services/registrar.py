@@ -42,7 +42,7 @@ from sipxha.services.reg_event import ALLOW_EVENTS, RegEvents, package
 from sipxha.sip import ids
 from sipxha.sip.grammar import quote
 from sipxha.sip.hop import Flow
-from sipxha.sip.message import Request
+from sipxha.sip.message import Request, Response
 from sipxha.sip.response import response_to
 from sipxha.sip.via import Via
 from sipxha.store.registrations import NotYetWritten, RegistrationStore
@@ -142,6 +142,23 @@ class RegistrarUser:
             self._refuse(transaction, request, flow, refused.status, refused.reason, refused.fields)
         except (RemoteError, LocalError) as error:
             self._refuse(transaction, request, flow, error.status, None, ())
+
+    def answer_at_once(self, request: Request, flow: Flow) -> Response | None:
+        """
+        Redirect a request of a proxy that is in our own process.
+
+        @return: C{None} for what is not told in a redirection: the proxy sends
+            it, and hears in L{request_received}'s own way.
+        """
+        if request.method in ("REGISTER", "SUBSCRIBE") or not self._allowed(flow.address):
+            return None
+        try:
+            answer = self.redirect.answer(request, self._reactor.seconds())
+        except (RemoteError, LocalError):
+            return None
+        if answer.status != 302:
+            return None
+        return response_to(request, 302, to_tag=ids.tag(self._mint), fields=answer.fields)
 
     def ack_received(self, request: Request, flow: Flow) -> None:
         """

@@ -15,6 +15,7 @@ from sipxha.auth.security_events import SecurityEvents
 from sipxha.config.model import Ports
 from sipxha.errors import LocalError
 from sipxha.net.endpoint import Endpoint, ITransactionUser
+from sipxha.net.siblings import HANDED
 from sipxha.net.transports import CannotBind
 from sipxha.sip.grammar import MalformedField
 from sipxha.sip.hop import Flow, Hop
@@ -180,6 +181,17 @@ class ServerTests(EndpointCase):
             self.reactor.udp.receive(a_request(method).encode())
         counted = {method: count for method, count in self.endpoint.requests.items() if count}
         self.assertEqual(counted, {"OPTIONS": 1, "other": 2})
+
+    def test_what_a_sibling_is_told_at_once_is_counted(self) -> None:
+        """
+        As if it had come over a socket; without a transaction.
+        """
+        flow = Flow("tcp", "10.0.0.1", 5070, "10.0.0.1", 5060, HANDED)
+        self.assertIsNone(self.endpoint.answer_at_once(a_request(), flow))
+        self.endpoint.at_once = lambda request, flow: response_to(request, 302)
+        self.assertIsNotNone(self.endpoint.answer_at_once(a_request("INVITE"), flow))
+        self.assertEqual((self.endpoint.requests["INVITE"], self.endpoint.answers[302]), (1, 1))
+        self.assertEqual((self.endpoint.requests["OPTIONS"], self.endpoint.transactions), (0, 0))
 
     def test_M08_what_cannot_be_answered_is_dropped(self) -> None:
         """

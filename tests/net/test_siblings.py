@@ -20,6 +20,16 @@ PROXY, REGISTRAR = 5060, 5070
 TO_REGISTRAR = Hop("tcp", ADDRESS, REGISTRAR, "sipx1.example.com")
 
 
+class _Knowing(RecordingReceiver):
+    """
+    Answers at once.
+    """
+
+    def answer_at_once(self, request: Request, flow: Flow) -> Response | None:
+        super().message_received(request, flow)
+        return response_to(request, 302)
+
+
 class _Broken(RecordingReceiver):
     """
     Raises at the first message, if it is to.
@@ -106,6 +116,24 @@ class SiblingsTests(SynchronousTestCase):
         self.reactor.advance(0)
         self.assertEqual([message.cseq.number for message, _ in self.at_registrar.messages], [1, 2, 3])
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_who_can_answer_at_once_is_sent_nothing(self) -> None:
+        """
+        But told who asks; others have to be sent the request.
+        """
+        knowing = _Knowing()
+        redirect = self.transports(5072, knowing)
+        hop = TO_REGISTRAR._replace(port=5072)
+        request = a_request()
+        response = self.proxy.ask(request, hop)
+        assert response is not None
+        self.assertEqual(response.status, 302)
+        self.assertEqual(knowing.messages, [(request, Flow("tcp", ADDRESS, PROXY, ADDRESS, 5072, HANDED))])
+        self.assertIsNone(self.proxy.ask(request, TO_REGISTRAR))
+        self.assertIsNone(self.proxy.ask(request, hop._replace(transport="tls")))
+        self.assertIsNone(self.proxy.ask(request, Flow("tcp", ADDRESS, 5072, ADDRESS, PROXY)))
+        redirect.unbind()
+        self.assertIsNone(self.proxy.ask(request, hop))
 
     def test_who_has_closed_is_no_sibling(self) -> None:
         """

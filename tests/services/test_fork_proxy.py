@@ -23,7 +23,8 @@ from sipxha.services.forwarding import FIRST_ANSWER, Forwarding
 from sipxha.services.proxy import EMERGENCY, IDENTITY
 from sipxha.sip.grammar import MalformedField
 from sipxha.sip.hop import Flow, Hop
-from sipxha.sip.message import Request
+from sipxha.sip.message import Request, Response
+from sipxha.sip.response import response_to
 from sipxha.sip.uri import Uri
 from sipxha.transaction.vocabulary import ServerKey
 from tests.services.proxies import DOMAIN, Surroundings, Unlocatable, a_request, receive
@@ -243,6 +244,43 @@ class ForkProxyTests(SynchronousTestCase):
         self.assertEqual(first.request.values("route"), [f"<sip:ap.{DOMAIN};lr>", "<sip:edge;lr>"])
         self.assertEqual(second.request.uri, "sip:202@10.1.1.10")
         self.assertEqual(self.endpoint.statuses, [100])
+
+    def test_what_a_service_of_this_process_knows_is_not_sent(self) -> None:
+        """
+        Its answer counts like any other, and its place as alive.
+        """
+        self.endpoint.at_once = self.redirect
+        self.invite()
+        self.assertEqual([str(branch.request.uri) for branch in self.endpoint.branches], ["sip:202@10.1.1.8"])
+        self.assertEqual(self.around.answered, [Hop("udp", f"rr.{DOMAIN}", 5060)])
+        self.endpoint.branches[0].answer(200)
+        self.assertEqual(self.endpoint.statuses, [100, 200])
+
+    def test_branches_that_end_at_once_leave_the_others_their_numbers(self) -> None:
+        """
+        Two users ring together of whom one leads to a third: each hears only
+        of his own.
+        """
+        self.endpoint.at_once = self.redirect
+        self.invite(f"sip:both@{DOMAIN}")
+        first, second = self.endpoint.branches
+        self.assertEqual([first.request.uri, second.request.uri], ["sip:203@10.1.1.9", "sip:202@10.1.1.8"])
+        first.answer(180)
+        second.answer(200)
+        self.assertTrue(first.is_cancelled)
+        self.assertFalse(second.is_cancelled)
+
+    def redirect(self, request: Request, hop: Hop | Flow) -> Response | None:
+        """
+        The redirect server of this process.
+        """
+        if not request.routes[0].uri.host.startswith("rr."):
+            return None
+        contacts = {
+            TARGET: ["<sip:202@10.1.1.8>"],
+            f"sip:both@{DOMAIN}": [f"<{TARGET}>", "<sip:203@10.1.1.9>"],
+        }[request.uri]
+        return response_to(request, 302, fields=[("contact", contact) for contact in contacts])
 
     def test_a_contact_in_the_domain_goes_back_to_the_registrar(self) -> None:
         """

@@ -19,6 +19,7 @@ from sipxha.auth.digest import Authenticator, ha1, response
 from sipxha.auth.nonce import Nonces
 from sipxha.auth.users import Credential, Users
 from sipxha.net.endpoint import ITransactionUser
+from sipxha.net.siblings import HANDED
 from sipxha.registry.domain import ServedDomain
 from sipxha.registry.gruu import Gruus
 from sipxha.registry.register import Terms
@@ -31,6 +32,7 @@ from sipxha.sip.message import Request, Response
 from sipxha.store.registrations import NotYetWritten
 from sipxha.transaction.vocabulary import ServerKey
 from tests.registry.rows import NOW
+from tests.support.fakes import a_request
 
 FLOW = Flow("udp", "127.0.0.1", 40000, "127.0.0.1", 5070)
 KEY = cast(ServerKey, ("z9hG4bK-1", "10.1.1.7:5060", "REGISTER"))
@@ -690,6 +692,32 @@ class OtherRequestTests(RegistrarCase):
         self.assertEqual(self.invite("999").status, 404)
         self.authenticator.users = Users()
         self.assertEqual(self.invite("202").status, 404)
+
+    def test_a_proxy_of_this_process_hears_of_contacts_at_once(self) -> None:
+        """
+        In the same words; all that is no redirection has to be sent, and so
+        has what changes something.
+        """
+        self.register(CONTACT)
+        flow = Flow("tcp", "10.1.1.50", 5060, "10.1.1.50", 5070, HANDED)
+
+        def answer(uri: str, method: str = "INVITE") -> Response | None:
+            return self.registrar.answer_at_once(a_request(method, uri=uri), flow)
+
+        answered = answer("sip:201@example.com")
+        assert answered is not None
+        self.assertEqual((answered.status, answered.rows("contact")), (302, [f"{CONTACT[1]};expires=3600"]))
+        self.assertTrue(answered.to.tag)
+        for uri, method in (
+            ("sip:202@example.com", "INVITE"),
+            ("sip:999@example.com", "INVITE"),
+            ("tel:201", "INVITE"),
+            ("sip:201@example.com", "SUBSCRIBE"),
+            ("sip:example.com", "REGISTER"),
+        ):
+            self.assertIsNone(answer(uri, method), (uri, method))
+        stranger = flow._replace(address="10.8.8.8")
+        self.assertIsNone(self.registrar.answer_at_once(a_request(uri="sip:201@example.com"), stranger))
 
 
 class WithoutDigestTests(RegistrarCase):

@@ -6,7 +6,7 @@ answers when the test says so.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sipxha.net.endpoint import IBranchObserver
 from sipxha.sip.hop import Flow, Hop
@@ -75,6 +75,9 @@ class FakeEndpoint:
         self.gone: set[Flow] = set()
         """The flows on which nothing can be sent any more."""
 
+        self.at_once: Callable[[Request, Hop | Flow], Response | None] | None = None
+        """What a service of the same process answers without being sent a request."""
+
         self.pinged: list[Flow] = []
         self._tags = itertools.count(1)
 
@@ -105,6 +108,12 @@ class FakeEndpoint:
         branch = FakeBranch(request, hops, observer, first_answer, branch_suffix)
         self.branches.append(branch)
         return branch
+
+    def ask(self, request: Request, hop: Hop | Flow) -> Response | None:
+        """
+        As the test says.
+        """
+        return None if self.at_once is None else self.at_once(request, hop)
 
     def send_ack(self, request: Request, hops: Sequence[Hop | Flow]) -> None:
         """

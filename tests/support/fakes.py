@@ -245,6 +245,12 @@ class RecordingReceiver:
         """
         self.malformed.append((error, flow))
 
+    def answer_at_once(self, request: Request, flow: Flow) -> Response | None:
+        """
+        It cannot.
+        """
+        return None
+
     def send_failed(self, key: ClientKey | ServerKey) -> None:
         """
         Keep it.
