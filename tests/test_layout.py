@@ -18,7 +18,6 @@ PACKAGE = ROOT / "sipxha"
 WITHOUT_MIRROR = {
     "errors.py": "bases without behaviour",
     "cdr/event.py": "a row without behaviour",
-    "cli/cdr.py": "its one verb shows what tests/cli/test_resolve.py resolves",
     "config/model.py": "values; tests/config/test_load.py makes and compares them",
     "services/cluster.py": "values and interfaces",
     "services/forwarding.py": "a part of both proxies, which tests/services/test_fork_proxy.py drives",

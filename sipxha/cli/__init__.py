@@ -11,7 +11,9 @@ The C{sipxha} command of operators, one module for each verb.
     binding       register and unregister: contacts of users, on a running node
     life          reload and drain: what a running node does with itself
     import_sipx   what a sipXpbx server knew, taken over
-    resolve  cdr  one pass of the call resolver; call detail records
+    resolve       one pass of the call resolver
+    cdr           call detail records: which are asked for
+    cdr_formats   ... and how they are written down
 
 Verbs work on files, or talk to a running node over its control socket.
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 done in part.

@@ -27,7 +27,7 @@ VERBS = {
     "drain": ("sipxha.cli.life:drain", "End the running node without cutting anything off."),
     "import-sipx": ("sipxha.cli.import_sipx:import_sipx", "Take over what a sipXpbx server knew."),
     "resolve": ("sipxha.cli.resolve:resolve", "Make call detail records of the nodes' call events."),
-    "cdr": ("sipxha.cli.cdr:cdr", "List call detail records."),
+    "cdr": ("sipxha.cli.cdr:cdr", "List and export call detail records."),
 }
 """Where each verb lives, and its line in the help."""
 

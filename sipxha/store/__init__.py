@@ -15,4 +15,5 @@ Nothing here decides what a row or an event means.
     cse_log        moves the journal into the node's own database
     cse_source     reads call state events of one host
     cdr_store      writes call detail records
+    cdr_export     reads those of calls that ended, any number of them
 """

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from math import inf
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from twisted.internet.defer import Deferred
 
@@ -99,31 +98,6 @@ _WRITTEN_LAST = "SELECT extract(epoch FROM max(changed))::float8 FROM resolver_p
 # Two passes at once would each move the positions past what the other holds.
 _ALONE = "SELECT pg_try_advisory_lock(5060507750705081)"
 _NO_LONGER_ALONE = "SELECT pg_advisory_unlock(5060507750705081)"
-
-COLUMNS = (
-    "id",
-    "call_id",
-    "caller_aor",
-    "callee_aor",
-    "start_time",
-    "connect_time",
-    "end_time",
-    "duration",
-    "termination",
-    "failure_status",
-    "failure_reason",
-    "call_direction",
-)
-"""What C{sipxha cdr list} tells: the columns of C{view_cdrs}, and the Call-ID."""
-
-_LIST = """
-SELECT shown.id, call_id, shown.caller_aor, shown.callee_aor,
-       shown.start_time, shown.connect_time, shown.end_time,
-       extract(epoch FROM duration)::float8, shown.termination,
-       shown.failure_status, shown.failure_reason, shown.call_direction
-  FROM view_cdrs AS shown JOIN cdrs ON cdrs.id = shown.id
- ORDER BY coalesce(shown.start_time, shown.connect_time, shown.end_time), shown.id
-"""
 
 
 class Letter(NamedTuple):
@@ -258,12 +232,6 @@ class CdrStore:
         await self._pool.run(_PURGE_LETTERS, (before,))
         return purged
 
-    def ended(self) -> Deferred[list[dict[str, Any]]]:
-        """
-        List the calls that ended, the oldest first.
-        """
-        return self._pool.run(_LIST).addCallback(lambda rows: [_shown(row) for row in rows])
-
 
 def _told(letters: Iterable[Letter]) -> list[object]:
     """
@@ -273,11 +241,3 @@ def _told(letters: Iterable[Letter]) -> list[object]:
         (host, event_id, reason, [None if item in (inf, -inf) else item for item in event])
         for host, event_id, reason, event in letters
     ]
-
-
-def _shown(row: Sequence[Any]) -> dict[str, Any]:
-    named = dict(zip(COLUMNS, row, strict=True))
-    return {
-        name: value.replace(tzinfo=UTC) if isinstance(value, datetime) else value
-        for name, value in named.items()
-    }

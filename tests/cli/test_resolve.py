@@ -99,7 +99,7 @@ class ResolveTests(TestCase):
         self.assertEqual(
             (row["termination"], row["duration"], row["call_id"]), ("C", 60.0, "call-1@10.1.1.7")
         )
-        self.assertEqual(row["start_time"], "2023-11-14T22:13:20Z")
+        self.assertEqual(row["start_time"], "2023-11-14T22:13:20.000Z")
         out, _, _ = await self.run_verb("cdr", "list")
         self.assertIn("<sip:bob@example.com>", out)
 

@@ -24,7 +24,7 @@ from twisted.trial.unittest import TestCase
 
 from sipxha.cli.main import VERBS
 from sipxha.registry.binding import Binding
-from sipxha.store.cdr_store import COLUMNS as CDR_COLUMNS
+from sipxha.store.cdr_export import COLUMNS as CDR_COLUMNS
 from tests.support.pair import DOMAIN, CommandFailed, free_network, run, sipxha
 from tests.support.sipx import table
 from tests.system.servers import BIN, PairTestCase, reactor, until
