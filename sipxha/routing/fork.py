@@ -9,7 +9,7 @@ message other than a choice among those that came.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import Enum, auto
 from typing import NamedTuple
 
@@ -35,6 +35,10 @@ MAX_BREADTH = 60
 ANSWERED_ELSEWHERE = 'SIP;cause=200;text="Call completed elsewhere"'
 RANG_TOO_LONG = 'SIP;cause=408;text="Request Timeout"'
 
+_FLOW_FAILED = frozenset({408, 430})
+_GATEWAY_FAILED = frozenset({408, 430, 500, 502, 503, 504})
+"""Out of reach, or not able to; what a gateway says of whom it called is not among them."""
+
 _PREFERRED = frozenset({401, 407, 415, 420, 484})
 
 
@@ -51,10 +55,13 @@ class Target(NamedTuple):
     """Whose flow this is; empty where it is no flow (RFC 5626)."""
 
     others: tuple[Target, ...] = ()
-    """More flows of the same instance, for when this one has failed."""
+    """More flows of the same instance, or more gateways, for when this one has failed."""
 
     ring: float | None = None
     """Seconds that it may ring, where its contact says so."""
+
+    is_gateway: bool = False
+    """Of gateways that are wanted alike one gets the call, not all at once."""
 
 
 class StartBranch(NamedTuple):
@@ -136,6 +143,7 @@ class ResponseContext:
         "_decline_ends_search",
         "_given_up",
         "_in_turn",
+        "_is_gateway",
         "_is_invite",
         "_patience",
         "_recurse",
@@ -154,6 +162,7 @@ class ResponseContext:
         breadth: int = MAX_BREADTH,
         in_turn: bool = False,
         patience: float | None = None,
+        is_gateway: Callable[[Uri], bool] | None = None,
     ) -> None:
         """
         @param recurse: whether the contacts of a 3xx become targets.
@@ -164,12 +173,14 @@ class ResponseContext:
             its q, and each for as long as it rings.
         @param patience: seconds after which a branch of an INVITE that gave no
             sign of life is given up.
+        @param is_gateway: whether a URI leads to a gateway, if there are any.
         """
         self._is_invite = method == "INVITE"
         self._recurse = recurse
         self._decline_ends_search = decline_ends_search
         self._breadth = breadth
         self._in_turn = in_turn
+        self._is_gateway = is_gateway
         self._patience = patience if self._is_invite else None
         self._branches: list[_Branch] = []
         self._waiting: list[Target] = []
@@ -218,8 +229,10 @@ class ResponseContext:
             self.answered = True
             return [Forward(response, branch), *self._cancel_all(now, ANSWERED_ELSEWHERE)]
         if self._recurse and status < 400 and not self._closed:
-            named = targets_of(response.contacts)
-            contacts = _one_of_each(self._fresh(named))
+            named = targets_of(response.contacts, self._is_gateway)
+            contacts = self._fresh(named)
+            if not self._in_turn:
+                contacts = _one_of_each(contacts)
             if contacts:
                 # The best of them stand in for the branch that named them.
                 effects = self._start_group(contacts, now)
@@ -232,10 +245,11 @@ class ResponseContext:
         if not (was_cancelled and status == 487) or self._given_up:
             # The caller has cancelled nothing, and is not told that somebody did.
             self._keep(response, branch)
-        if held.others and status in (408, 430) and not self._closed:
-            # O06: this flow has failed, perhaps not the phone.
+        if held.others and not self._closed:
             following, *others = held.others
-            return self._start_group([following._replace(others=tuple(others))], now)
+            # O06: this flow has failed, perhaps not the phone; nor what others know the way to.
+            if status in (_GATEWAY_FAILED if following.is_gateway else _FLOW_FAILED):
+                return self._start_group([following._replace(others=tuple(others))], now)
         is_end = status >= 600 and self._decline_ends_search and not self._in_turn
         cancels = self._cancel_all(now, f"SIP;cause={status}") if is_end else []
         return cancels + self._conclude(now)
@@ -384,12 +398,18 @@ class ResponseContext:
         return [Forward(response, branch, challenges if response.status in (401, 407) else ())]
 
 
-def targets_of(contacts: Iterable[Address]) -> list[Target]:
+def targets_of(contacts: Iterable[Address], is_gateway: Callable[[Uri], bool] | None = None) -> list[Target]:
     """
     @return: those of some contacts that can be tried, with their q.
     """
     return [
-        Target(contact.uri, _q(contact), _instance(contact), ring=_ring(contact.uri))
+        Target(
+            contact.uri,
+            _q(contact),
+            _instance(contact),
+            ring=_ring(contact.uri),
+            is_gateway=is_gateway is not None and is_gateway(contact.uri),
+        )
         for contact in contacts
         if contact.uri.host
     ]
@@ -423,15 +443,14 @@ def _earlier(one: float, other: float | None) -> float:
 def _one_of_each(targets: list[Target]) -> list[Target]:
     """
     Of all flows to one instance keep the first, with the others behind it: no
-    phone is to get a request twice (O06, RFC 5626 section 7).
+    phone is to get a request twice (O06, RFC 5626 section 7).  The same of all
+    gateways that are wanted alike: the call would leave the house twice.
     """
     firsts: dict[object, Target] = {}
     for target in targets:
-        first = firsts.get(target.instance) if target.instance else None
-        if first is None:
-            firsts[target.instance or target.uri] = target
-        else:
-            firsts[target.instance] = first._replace(others=(*first.others, target))
+        key: object = target.instance or (target.q if target.is_gateway else target.uri)
+        first = firsts.get(key)
+        firsts[key] = target if first is None else first._replace(others=(*first.others, target))
     return list(firsts.values())
 
 

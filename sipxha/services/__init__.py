@@ -25,6 +25,7 @@ One Twisted service for each of a node's jobs.
     skew          whose clock is wrong, as passes find it
     resolution    passes, when they are due
     neighbours    the addresses of our own nodes
+    gateways      those of the gateways
     user_files    the users, as their files say at the moment
     overview      how the node is
     metrics       the same for Prometheus, and

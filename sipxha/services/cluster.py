@@ -36,6 +36,13 @@ class EventLog(Protocol):
         """
 
 
+def _nothing(asked: object) -> bool:
+    """
+    There are no gateways.
+    """
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Cluster:
     """
@@ -60,6 +67,12 @@ class Cluster:
 
     knows: Callable[[str], bool]
     """Whether an address is that of one of our nodes, or loopback."""
+
+    is_gateway: Callable[[Uri], bool] = _nothing
+    """Whether a URI leads to a gateway of the domain."""
+
+    from_gateway: Callable[[str], bool] = _nothing
+    """Whether an address is a gateway's."""
 
 
 class Admission(NamedTuple):

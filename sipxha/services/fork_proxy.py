@@ -194,7 +194,10 @@ class ForkProxy(Proxy):
         owner = self.edge.owner(request, flow) if way is None else None
         if owner is not None:
             return Admission(owner)
-        if self._accept_strangers and way is None and self.rules.serves(request.request_uri):
+        is_welcome = self._accept_strangers or self.cluster.from_gateway(flow.address)
+        # To our own users only: by a Route it could be led anywhere.
+        is_for_us = not request.has("route") and self.rules.serves(request.request_uri)
+        if is_welcome and way is None and is_for_us:
             return Admission(None)
         return self.challenge(request)
 

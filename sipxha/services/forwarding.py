@@ -20,6 +20,7 @@ from sipxha.errors import SipxhaError
 from sipxha.net.endpoint import Branch, Endpoint, IBranchObserver
 from sipxha.routing import fork
 from sipxha.routing.flow_token import is_token
+from sipxha.routing.route import next_hop
 from sipxha.services.cluster import Admission, Cluster
 from sipxha.sip.auth_fields import Challenge
 from sipxha.sip.grammar import MalformedField
@@ -31,8 +32,11 @@ from sipxha.transaction.vocabulary import ServerKey
 FIRST_ANSWER = 0.8
 """Seconds that one of our own servers may be silent before the next is tried."""
 
-EMERGENCY_ANSWER = 4.0
-"""Seconds that a gateway may be silent when an emergency call waits."""
+GATEWAY_ANSWER = 4.0
+"""Seconds that a gateway may be silent before the next one is tried."""
+
+GATEWAY_HOP = 2.0
+"""The same where it has more addresses than one, for each of them."""
 
 
 class Forwarder(Protocol):
@@ -125,7 +129,8 @@ class Forwarding:
             decline_ends_search=proxy.decline_ends_search,
             breadth=breadth,
             in_turn=admission.is_emergency,
-            patience=EMERGENCY_ANSWER if admission.is_emergency and not proxy.recurse else None,
+            patience=self._patience(),
+            is_gateway=proxy.cluster.is_gateway,
         )
         self._branches: list[_ForwardingBranch] = []
         self._dialogs: tuple[str | None, ...] = ()
@@ -133,6 +138,17 @@ class Forwarding:
         self._timer: Any = None
         self._waiting: list[fork.Effect] = []
         self._is_performing = False
+
+    def _patience(self) -> float | None:
+        """
+        Whoever sends to a gateway does not wait long for it, for there may be another.
+        """
+        proxy = self._proxy
+        if proxy.recurse:
+            return None
+        if self._admission.is_emergency or proxy.cluster.is_gateway(next_hop(self._forwarded)):
+            return GATEWAY_ANSWER
+        return None
 
     def start(self) -> None:
         """
@@ -216,9 +232,14 @@ class Forwarding:
             return
         branch.leads_to_flow = is_token(hop.user)
         # Silence of any other method may be a phone's, behind our server.
-        is_prompt = request.method in ("INVITE", "REGISTER") and proxy.cluster.is_ours(hop)
+        patience = None
+        if request.method in ("INVITE", "REGISTER"):
+            if proxy.cluster.is_ours(hop):
+                patience = FIRST_ANSWER
+            elif proxy.cluster.is_gateway(hop):
+                patience = GATEWAY_HOP
         proxy.cluster.locate(hop).addCallbacks(
-            branch.located, branch.unlocated, callbackArgs=(request, FIRST_ANSWER if is_prompt else None)
+            branch.located, branch.unlocated, callbackArgs=(request, patience)
         ).addErrback(self._broken)
 
     def ask(self, number: int, request: Request, hop: Hop | Flow) -> bool:

@@ -57,6 +57,7 @@ from sipxha.services.drain import LIMIT, MOST_LIMIT, Drain
 from sipxha.services.edge import Edge
 from sipxha.services.gate import Gate
 from sipxha.services.gateway_hosts import find_gateways
+from sipxha.services.gateways import Gateways
 from sipxha.services.loop_lag import INTERVAL
 from sipxha.services.metrics import Metrics
 from sipxha.services.neighbours import Neighbours
@@ -256,6 +257,9 @@ class Node(Service):
             if self.overview.change_log is not None:
                 self.overview.change_log.set_level(live.log.level)
             outcomes.append(Outcome("log level", CHANGED, live.log.level))
+        if live.domain.gateways != running.domain.gateways:
+            self._gateways.set_gateways(live.domain.gateways)
+            outcomes.append(Outcome("gateways", CHANGED, ", ".join(live.domain.gateways)))
         if self.overview.replication is not None:
             peers = peers_outcome(running.peers(), live.peers())
             outcomes.append(peers)
@@ -342,6 +346,8 @@ class Node(Service):
         )
         self.security.is_ours = self._neighbours.is_node
         self._run(self._neighbours)
+        self._gateways = Gateways(self._reactor, config.domain.gateways, locator)
+        self._run(self._gateways)
         endpoints = [*self._proxies(locator)]
         if config.registrar is not None:
             endpoints.append(self._registrar(config.registrar, locator))
@@ -632,7 +638,9 @@ class Node(Service):
             self._edge.closed = user.flow_closed
         if self.overview.fork_proxy is not None:
             redirect = user.redirect
-            self.overview.fork_proxy.gateways = lambda uri: redirect.gateways(uri, self._reactor.seconds())
+            self.overview.fork_proxy.gateways = lambda uri: self._gateways.besides(
+                redirect.gateways(uri, self._reactor.seconds()), uri
+            )
         return endpoint
 
     def _knows(self, identity: str) -> bool:
@@ -662,6 +670,8 @@ class Node(Service):
                 or self._neighbours.is_node(uri.host.strip("[]"))
             ),
             knows=self._neighbours.knows,
+            is_gateway=self._gateways.leads_to,
+            from_gateway=self._gateways.has_address,
         )
         emergency = EmergencyNumbers(
             config.emergency,
@@ -672,7 +682,7 @@ class Node(Service):
             self._reactor,
             config.limits.load,
             self._neighbours.is_node,
-            self._neighbours.knows,
+            lambda address: self._neighbours.knows(address) or self._gateways.has_address(address),
             emergency,
             config.secret,
             _CHANCE.random,
@@ -682,6 +692,8 @@ class Node(Service):
             fork_proxy = self.overview.fork_proxy = make_fork_proxy(
                 self._reactor, config, config.proxy, cluster, _CHANCE.getrandbits(32), emergency
             )
+            if config.registrar is None:
+                fork_proxy.gateways = lambda uri: self._gateways.besides([], uri)
             read = partial(read_forwarding_rules, fork_proxy, config.proxy)
             self._files.add("forwarding rules", read, config.proxy.forwarding_rules)
             endpoint = self._proxy_endpoint("proxy", config.proxy, fork_proxy, locator)

@@ -83,7 +83,8 @@ def with_live_parts(running: Config, read: Config) -> Config:
     What runs, with those parts of what was read that can change while it does.
     """
     level = replace(running.log, level=read.log.level)
-    config = replace(running, log=level)
+    domain = replace(running.domain, gateways=read.domain.gateways)
+    config = replace(running, log=level, domain=domain)
     own, other = running.registrar, read.registrar
     if own is None or other is None or own.replication is None or other.replication is None:
         return config

@@ -101,7 +101,7 @@ def _helpless(config: Config) -> list[str]:
     Emergency numbers that lead nowhere, by rules and users that can be read.
     """
     own = config.registrar
-    if own is None or not config.emergency:
+    if own is None or not config.emergency or config.domain.gateways:
         return []
     symbols, domain = config.rule_symbols(), config.domain.name
     try:

@@ -153,7 +153,11 @@ class CheckTests(SynchronousTestCase):
         self.assertEqual(result.exit_code, 0, result.output)
         self.assertIn("warning: the emergency number 911 leads nowhere", result.stderr)
         self.assertNotIn("number 112", result.stderr)
-        self.config.write_text(self.config.read_text().replace("112 911", "112 nine"))
+        text = self.config.read_text()
+        gateways = "<gateways>gw1.net</gateways></domain>"
+        self.config.write_text(re.sub(r"(<domain [^>]*)/>", rf"\1>{gateways}", text))
+        self.assertNotIn("leads nowhere", self.check().stderr)
+        self.config.write_text(text.replace("112 911", "112 nine"))
         self.assertIn("numbers of 2 to 15 digits", self.check().stderr)
 
     def test_wrong_rules_are_a_line_with_their_place(self) -> None:

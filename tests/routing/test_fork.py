@@ -519,6 +519,59 @@ class BreadthTests(SynchronousTestCase):
         self.assertEqual((started(effects), self.breadths(effects)), (["sip:c@h"], [2]))
 
 
+class GatewayTests(SynchronousTestCase):
+    """
+    Several ways out of the house.
+    """
+
+    def tree(self, *contacts: str) -> tuple[ResponseContext, list[str]]:
+        """
+        @return: a context whose first target led to C{contacts}, and what was started.
+        """
+        tree = ResponseContext("INVITE", recurse=True, is_gateway=lambda uri: uri.host.startswith("gw"))
+        tree.start([Target(Uri.parse("sip:9123@example.com"))], NOW)
+        return tree, started(tree.response_received(0, answer(302, *contacts), NOW))
+
+    def test_one_is_tried_after_the_other_while_they_fail(self) -> None:
+        """
+        A phone that is wanted as much rings at once; who is in reach rings
+        without anybody waiting for it to end.
+        """
+        tree, first = self.tree("<sip:1@gw1>", "<sip:a@phone>", "<sip:1@gw2>", "<sip:1@gw3>")
+        self.assertEqual(first, ["sip:1@gw1", "sip:a@phone"])
+        self.assertEqual(tree.next_deadline(), NOW + TIMER_C)
+        self.assertEqual(started(tree.response_received(1, answer(500), NOW)), ["sip:1@gw2"])
+        self.assertEqual(started(tree.response_received(3, answer(408), NOW)), ["sip:1@gw3"])
+        self.assertEqual(forwarded(tree.response_received(4, answer(200), NOW)), [200])
+
+    def test_what_one_says_of_the_callee_is_the_answer(self) -> None:
+        """
+        He is busy by any way; but what is wanted less is tried then, as ever.
+        """
+        for status in (404, 480, 486):
+            tree, _ = self.tree("<sip:1@gw1>", "<sip:1@gw2>", "<sip:1@gw3>;q=0.1")
+            self.assertEqual(started(tree.response_received(1, answer(status), NOW)), ["sip:1@gw3"])
+            self.assertEqual(forwarded(tree.response_received(2, answer(503), NOW)), [status])
+
+    def test_who_gave_up_is_tried_by_no_other(self) -> None:
+        """
+        Whatever the first one says to its CANCEL.
+        """
+        tree, _ = self.tree("<sip:1@gw1>", "<sip:1@gw2>")
+        tree.cancelled(NOW)
+        effects = tree.response_received(1, answer(503), NOW)
+        self.assertEqual((started(effects), forwarded(effects)), ([], [503]))
+
+    def test_an_emergency_tries_them_all(self) -> None:
+        """
+        Also after one that is busy.
+        """
+        tree = ResponseContext("INVITE", recurse=True, in_turn=True, is_gateway=lambda uri: True)
+        tree.start([Target(Uri.parse("sip:112@example.com"))], NOW)
+        tree.response_received(0, answer(302, "<sip:112@gw1>", "<sip:112@gw2>"), NOW)
+        self.assertEqual(started(tree.response_received(1, answer(486), NOW)), ["sip:112@gw2"])
+
+
 class InTurnTests(SynchronousTestCase):
     """
     An emergency call, which somebody must take.

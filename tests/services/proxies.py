@@ -81,6 +81,9 @@ class Surroundings:
         self.pending: dict[str, Deferred[list[Hop]]] = {}
         self.failed: list[Hop] = []
         self.answered: list[Hop] = []
+        self.gateways: set[str] = set()
+        """Hosts and addresses of gateways."""
+
         self.cluster = Cluster(
             domain=DOMAIN,
             secret=SECRET,
@@ -93,6 +96,8 @@ class Surroundings:
             call_log=self.log,
             knows=lambda address: address == "127.0.0.1",
             is_ours=lambda uri: uri.host.endswith(DOMAIN),
+            is_gateway=lambda uri: uri.host in self.gateways,
+            from_gateway=lambda address: address in self.gateways,
         )
 
     def locate(self, uri: Uri) -> Deferred[list[Hop]]:

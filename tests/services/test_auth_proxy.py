@@ -12,7 +12,7 @@ from sipxha.routing.permissions import AuthRules, HostMatch, UserMatch, compile_
 from sipxha.routing.route import OwnNames
 from sipxha.routing.route_state import PARAMETER
 from sipxha.services.auth_proxy import AuthProxy, OwnRoutes
-from sipxha.services.forwarding import EMERGENCY_ANSWER
+from sipxha.services.forwarding import GATEWAY_ANSWER, GATEWAY_HOP
 from sipxha.services.proxy import EMERGENCY, IDENTITY, NOBODY
 from sipxha.sip.hop import Flow, Hop
 from sipxha.sip.message import Request
@@ -406,13 +406,27 @@ class AuthProxyTests(SynchronousTestCase):
         branch = self.endpoint.branches[-1]
         self.assertEqual(branch.hops, [Hop("udp", "gw1.net", 5060)])
         self.assertFalse(branch.request.has(IDENTITY))
-        self.around.clock.advance(EMERGENCY_ANSWER)
+        self.around.clock.advance(GATEWAY_ANSWER)
         self.assertEqual((branch.is_cancelled, self.endpoint.statuses), (True, [100, 408]))
         receive(self.proxy, self.signed(a_request("INVITE", f"sip:203@{DOMAIN}"), EMERGENCY))
         branch = self.endpoint.branches[-1]
         self.assertIn(NOBODY, branch.request.get(IDENTITY) or "")
         branch.hear()
-        self.around.clock.advance(EMERGENCY_ANSWER)
+        self.around.clock.advance(GATEWAY_ANSWER)
+        self.assertFalse(branch.is_cancelled)
+
+    def test_a_gateway_that_says_nothing_is_left_soon(self) -> None:
+        """
+        Each of its addresses, and then all of it; what rings may ring.
+        """
+        self.around.gateways.add("gw2.net")
+        branch = self.invite("sip:5551234@gw2.net")
+        self.assertEqual(branch.first_answer, GATEWAY_HOP)
+        self.around.clock.advance(GATEWAY_ANSWER)
+        self.assertEqual((branch.is_cancelled, self.endpoint.statuses), (True, [100, 408]))
+        branch = self.invite("sip:5551234@gw2.net")
+        branch.hear()
+        self.around.clock.advance(GATEWAY_ANSWER)
         self.assertFalse(branch.is_cancelled)
 
     def test_M25_numbers_and_services_are_not_for_here(self) -> None:

@@ -20,7 +20,7 @@ from sipxha.routing.rules import DIRECT, ForwardingRules, Route
 from sipxha.services.cluster import Admission
 from sipxha.services.fork_proxy import ForkProxy
 from sipxha.services.forwarding import FIRST_ANSWER, Forwarding
-from sipxha.services.proxy import EMERGENCY, IDENTITY
+from sipxha.services.proxy import EMERGENCY, IDENTITY, NOBODY
 from sipxha.sip.grammar import MalformedField
 from sipxha.sip.hop import Flow, Hop
 from sipxha.sip.message import Request, Response
@@ -199,6 +199,31 @@ class ForkProxyTests(SynchronousTestCase):
         self.assertEqual(len(self.endpoint.branches), 1)
         receive(self.proxy, a_request(uri="sip:x@elsewhere.net"))
         self.assertEqual(self.endpoint.statuses[-1], 407)
+
+    def test_gateways_reach_our_users_only(self) -> None:
+        """
+        Not through us, neither by a target elsewhere nor by a Route; who
+        claims to be one of our users proves it.
+        """
+        self.around.gateways.add(FLOW.address)
+        receive(self.proxy, a_request())
+        (branch,) = self.endpoint.branches
+        self.assertIn(NOBODY, branch.request.get(IDENTITY) or "")
+        receive(self.proxy, a_request(uri="sip:x@elsewhere.net"))
+        receive(self.proxy, a_request(route="<sip:elsewhere.net;lr>"))
+        receive(self.proxy, a_request(proxy_authorization=self.around.credentials("INVITE", TARGET, "wrong")))
+        self.assertEqual(self.endpoint.statuses[1:], [407, 407, 407])
+
+    def test_gateways_are_tried_in_turn(self) -> None:
+        """
+        One gets the call; the next when that fails.
+        """
+        self.around.gateways |= {"gw1.net", "gw2.net"}
+        self.invite().answer(302, "<sip:9@gw1.net>", "<sip:9@gw2.net>")
+        self.assertEqual([branch.request.uri for branch in self.endpoint.branches[1:]], ["sip:9@gw1.net"])
+        self.endpoint.branches[1].answer(503)
+        self.assertEqual(self.endpoint.branches[-1].request.uri, "sip:9@gw2.net")
+        self.assertEqual(self.endpoint.statuses, [100])
 
     def test_P01_no_hops_left(self) -> None:
         """

@@ -62,6 +62,17 @@ class ReloadTests(SynchronousTestCase):
             {each.what for each in need_restart(self.config, other)}, {"<registrar>", "<call-events>"}
         )
 
+    def test_gateways_are_taken_over(self) -> None:
+        """
+        What else there is in their element is not.
+        """
+        domain = replace(self.config.domain, gateways=("10.1.1.9",))
+        read = replace(self.config, domain=domain)
+        self.assertEqual(need_restart(self.config, read), [])
+        self.assertEqual(with_live_parts(self.config, read), read)
+        other = replace(read, domain=replace(domain, aliases=("other.net",)))
+        self.assertEqual([each.what for each in need_restart(self.config, other)], ["<domain>"])
+
     def test_peers_are_told_by_name(self) -> None:
         """
         Who came, who went, who moved.
