@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sipxha.store.pool import Pool
     from sipxha.store.postgres import EmbeddedPostgres
 
-COLUMNS = ("purpose", "database", "schema", "version", "newest", "state")
+COLUMNS = ("purpose", "database", "schema", "version", "newest", "state", "missing_roles")
 
 
 class DatabaseUnfit(LocalError):
@@ -61,19 +61,32 @@ def targets(config: Config, embedded: EmbeddedPostgres) -> list[Target]:
     return found
 
 
-async def work_on(reactor: Any, config: Config, act: Act) -> list[dict[str, object]]:
+async def work_on(reactor: Any, config: Config, act: Act, user: str | None = None) -> list[dict[str, object]]:
     """
     Do something to each database of a node, and describe what is there then.
+
+    @param user: Of the databases, instead of those of the configuration; the embedded one has its own.
 
     @raise DatabaseUnfit: One of them cannot be reached or does not obey.
     @raise PostgresUnusable: The embedded server cannot be started.
     """
-    from sipxha.store.pool import Pool
+    from psycopg2.extensions import make_dsn
+
+    from sipxha.store.pool import Pool, with_user_of
     from sipxha.store.postgres import EmbeddedPostgres
+    from sipxha.store.roles import missing_roles
     from sipxha.store.schema import steps, versions
 
     embedded = EmbeddedPostgres(reactor, config.node.data / "pg")
     chosen = targets(config, embedded)
+    if user is not None:
+        own = embedded.dsn()
+        chosen = [
+            target
+            if target.dsn == own
+            else target._replace(dsn=with_user_of(target.dsn, make_dsn(user=user)))
+            for target in chosen
+        ]
     needs_start = any(target.dsn == embedded.dsn() for target in chosen) and not embedded.is_in_use()
     rows: list[dict[str, object]] = []
     try:
@@ -84,6 +97,7 @@ async def work_on(reactor: Any, config: Config, act: Act) -> list[dict[str, obje
             try:
                 await act(reactor, target, pool)
                 version, newest = (await versions(pool)).get(target.part, 0), len(steps()[target.part])
+                missing = await missing_roles(pool, (target.part,))
             except LocalError as error:
                 raise DatabaseUnfit(f"{target.purpose}: {pool}: {error}") from error
             finally:
@@ -94,7 +108,9 @@ async def work_on(reactor: Any, config: Config, act: Act) -> list[dict[str, obje
             rows.append(
                 dict(
                     zip(
-                        COLUMNS, (target.purpose, str(pool), target.part, version, newest, state), strict=True
+                        COLUMNS,
+                        (target.purpose, str(pool), target.part, version, newest, state, missing),
+                        strict=True,
                     )
                 )
             )
@@ -105,9 +121,11 @@ async def work_on(reactor: Any, config: Config, act: Act) -> list[dict[str, obje
 
 
 async def _create(reactor: Any, target: Target, pool: Pool) -> None:
+    from sipxha.store.roles import provide_roles
     from sipxha.store.schema import prepare
 
     await prepare(reactor, target.dsn, pool, (target.part,))
+    await provide_roles(pool, (target.part,))
 
 
 async def _upgrade(reactor: Any, target: Target, pool: Pool) -> None:
@@ -122,7 +140,7 @@ async def _look(reactor: Any, target: Target, pool: Pool) -> None:
     """
 
 
-def _run(path: Path, as_json: bool, act: Act) -> list[dict[str, object]]:
+def _run(path: Path, as_json: bool, act: Act, user: str | None = None) -> list[dict[str, object]]:
     from twisted.internet.task import react
 
     config = read_config(path)
@@ -133,7 +151,7 @@ def _run(path: Path, as_json: bool, act: Act) -> list[dict[str, object]]:
 
     async def main(reactor: Any) -> None:
         try:
-            rows.extend(await work_on(reactor, config, act))
+            rows.extend(await work_on(reactor, config, act, user))
         except LocalError as error:
             errors.append(error)
 
@@ -155,25 +173,35 @@ def _deferred(work: Coroutine[Any, Any, None]) -> Any:
     return Deferred.fromCoroutine(work)
 
 
+_as_option = click.option(
+    "--as",
+    "user",
+    metavar="USER",
+    help="Connect as this user of the database, who owns it, instead of that of the configuration.",
+)
+
+
 @click.group()
 def db() -> None:
     """Databases of call events and call detail records."""
 
 
 @db.command()
+@_as_option
 @config_option
 @json_option
-def init(config: Path, as_json: bool) -> None:
-    """Create what is missing: databases, tables, indexes."""
-    _run(config, as_json, _create)
+def init(user: str | None, config: Path, as_json: bool) -> None:
+    """Create what is missing: databases, tables, indexes, and roles where that is allowed."""
+    _run(config, as_json, _create, user)
 
 
 @db.command()
+@_as_option
 @config_option
 @json_option
-def upgrade(config: Path, as_json: bool) -> None:
+def upgrade(user: str | None, config: Path, as_json: bool) -> None:
     """Bring the schema of existing databases up to date."""
-    _run(config, as_json, _upgrade)
+    _run(config, as_json, _upgrade, user)
 
 
 @db.command()

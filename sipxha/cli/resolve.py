@@ -69,7 +69,7 @@ def own_databases(reactor: Any, config: Config) -> tuple[str, str]:
 
     @raise DatabaseUnavailable: They are in the embedded server, which is not running.
     """
-    from sipxha.store.pool import DatabaseUnavailable
+    from sipxha.store.pool import DatabaseUnavailable, with_user_of
     from sipxha.store.postgres import EmbeddedPostgres
 
     assert config.call_resolver is not None
@@ -79,7 +79,7 @@ def own_databases(reactor: Any, config: Config) -> tuple[str, str]:
     dsn = config.call_resolver.dsn or embedded.dsn()
     if config.call_events is None:
         return dsn, dsn
-    return dsn, config.call_events.dsn or embedded.dsn()
+    return dsn, with_user_of(config.call_events.dsn or embedded.dsn(), dsn)
 
 
 def _places(reactor: Any, config: Config) -> Places:

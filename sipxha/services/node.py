@@ -88,6 +88,7 @@ from sipxha.services.replication import Replication
 from sipxha.services.resolution import Resolution
 from sipxha.services.user_files import UserFiles
 from sipxha.store.journal import Journal
+from sipxha.store.pool import with_user_of
 from sipxha.store.postgres import EmbeddedPostgres, PostgresUnusable
 from sipxha.store.registrations import NotYetWritten, RegistrationStore
 
@@ -542,7 +543,7 @@ class Node(Service):
         node, call_events = self._config.node, self._config.call_events
         embedded = EmbeddedPostgres(self._reactor, node.data / "pg").dsn()
         dsn = config.dsn or embedded
-        own_dsn = dsn if call_events is None else call_events.dsn or embedded
+        own_dsn = dsn if call_events is None else with_user_of(call_events.dsn or embedded, dsn)
         places = Places(
             config,
             dsn,

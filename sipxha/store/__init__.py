@@ -11,6 +11,7 @@ Nothing here decides what a row or an event means.
     postgres       the embedded PostgreSQL server of a node
     pool           connections to one database, over txpostgres
     schema         versioned SQL files, applied and upgraded
+    roles          users of the databases who may do their work and no more
     journal        call state events on disk before their messages leave
     cse_log        moves the journal into the node's own database
     cse_source     reads call state events of one host

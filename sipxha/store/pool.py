@@ -71,6 +71,21 @@ def with_database(dsn: str, dbname: str) -> str:
     return make_dsn(dsn, dbname=dbname)
 
 
+def with_user_of(dsn: str, other: str) -> str:
+    """
+    Return a DSN for the same database, as the user of another one, if that names any.
+    """
+    user = {
+        name: value for name, value in parse_dsn(other).items() if name in ("user", "password", "passfile")
+    }
+    if "user" not in user:
+        return dsn
+    parts = {
+        name: value for name, value in parse_dsn(dsn).items() if name not in ("user", "password", "passfile")
+    }
+    return str(make_dsn(**parts | user))
+
+
 def shown(dsn: str) -> str:
     """
     Return what may be told of a DSN: where it leads, and no password.

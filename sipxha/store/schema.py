@@ -24,6 +24,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from sipxha.store.pool import DatabaseUnavailable, Pool, StatementRefused, Transaction, with_database
+from sipxha.store.roles import grant
 
 CSE = "cse"
 CDR = "cdr"
@@ -96,6 +97,7 @@ def upgrade(pool: Pool, parts: Sequence[str]) -> Deferred[list[str]]:
         for part, number, sql in missing:
             await transaction.run(sql)
             await transaction.run("INSERT INTO sipxha_schema (part, version) VALUES (%s, %s)", (part, number))
+        await grant(transaction, {part: None for part, _, _ in missing})
         return [f"{part} {number}" for part, number, _ in missing]
 
     return pool.transaction(work)

@@ -113,6 +113,17 @@ class DatabaseTests(TestCase):
         for act in (_create, _upgrade, _look):
             self.assertEqual(outline(await work_on(reactor, config, act)), expected)
 
+    async def test_the_owner_prepares_what_others_use(self) -> None:
+        """
+        With the configuration as the node has it.
+        """
+        dsn = PostgresForTests.shared().fresh()
+        config = self.with_dsn(dsn.replace("user=postgres", "user=sipxha_writer password=secret"))
+        rows = await work_on(reactor, config, _create, "postgres")
+        self.assertEqual([row["missing_roles"] for row in rows], [[], []])
+        self.assertNotIn("secret", str(rows))
+        self.assertEqual({row["state"] for row in await work_on(reactor, config, _look)}, {"ok"})
+
     async def test_init_makes_the_database(self) -> None:
         """
         C{upgrade} and C{check} want it to be there.

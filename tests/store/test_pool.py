@@ -7,6 +7,7 @@ from __future__ import annotations
 import socket
 from typing import Any
 
+from psycopg2.extensions import parse_dsn
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.protocol import Factory, Protocol
@@ -21,6 +22,7 @@ from sipxha.store.pool import (
     Transaction,
     shown,
     with_database,
+    with_user_of,
 )
 from tests.support.postgres import PostgresForTests
 
@@ -49,6 +51,17 @@ class DsnTests(SynchronousTestCase):
         Only the name changes.
         """
         self.assertIn("dbname=postgres", with_database("host=db dbname=SIPXCDR", "postgres"))
+
+    def test_another_user_of_the_same_database(self) -> None:
+        """
+        With his own password, or none; who names nobody changes nothing.
+        """
+        dsn = "host=db user=a password=b dbname=c"
+        told = parse_dsn(with_user_of(dsn, "host=elsewhere user=d"))
+        self.assertEqual(told, {"host": "db", "user": "d", "dbname": "c"})
+        told = parse_dsn(with_user_of(dsn, "user=d password=e"))
+        self.assertEqual(told, {"host": "db", "user": "d", "password": "e", "dbname": "c"})
+        self.assertEqual(with_user_of(dsn, "host=elsewhere"), dsn)
 
 
 class PoolTests(TestCase):

@@ -22,6 +22,7 @@ from cryptography.x509.oid import NameOID
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 
+from sipxha.cli.db import COLUMNS as DB_COLUMNS
 from sipxha.cli.main import VERBS
 from sipxha.registry.binding import Binding
 from sipxha.store.cdr_export import COLUMNS as CDR_COLUMNS
@@ -263,8 +264,9 @@ class NewClusterTests(TestCase):
             rows = await self.rows("db", verb)
             self.assertEqual([row["purpose"] for row in rows], ["call-events", "call-resolver"])
             for row in rows:
-                self.assertEqual(set(row), {"purpose", "database", "schema", "version", "newest", "state"})
+                self.assertEqual(set(row), set(DB_COLUMNS))
                 self.assertEqual((row["state"], row["version"]), ("ok", row["newest"]))
+                self.assertEqual(row["missing_roles"], [])
 
     async def test_verbs_that_need_a_running_node(self) -> None:
         """
