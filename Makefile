@@ -23,8 +23,8 @@ run: $(VENV)/ready ## the same pair, kept up until Ctrl-C
 test: $(VENV)/ready ## the whole suite under trial (T=tests.sip for a part)
 	$(BIN)/python -m tools.run_tests $(T)
 
-interop: $(VENV)/ready ## clients that we did not write: sipp, sipsak, baresip, linphone, SIPVicious
-	$(BIN)/python -m pip install --quiet 'sipvicious>=0.3.4'
+interop: $(VENV)/ready ## clients that we did not write: sipp, sipsak, baresip, linphone, SIPVicious; promtool, fail2ban, schemathesis
+	$(BIN)/python -m pip install --quiet 'sipvicious>=0.3.4' 'schemathesis>=4.0'
 	$(BIN)/python -m tools.interop
 
 simulate: $(VENV)/ready ## the simulator of replication for a while (MINUTES=10, SEED=n to repeat)

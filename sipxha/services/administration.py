@@ -148,6 +148,8 @@ def read_rows(posted: Any) -> list[Binding]:
 
     @raise RemoteError: One of them is none.
     """
+    if not isinstance(posted, list):
+        raise NoRows("expected a list of rows")
     try:
         rows = [Binding(**dict(zip(_COLUMNS, each, strict=True))) for each in posted]
         for row in rows:

@@ -161,40 +161,44 @@ class Api(Resource):
         self._metrics = metrics
         self._view = view
         self._actions = {} if actions is None else actions
-        self._answers: dict[bytes, Callable[[server.Request], tuple[int, object]]] = {
-            b"/status": lambda request: (http.OK, view.status()),
-            b"/users": lambda request: (http.OK, view.user_set()),
-            b"/peers": lambda request: (http.OK, view.peers()),
-            b"/healthz": lambda request: (http.OK, {"healthy": True}),
+        self._answers: dict[bytes, Callable[[server.Request], bytes | int]] = {
+            b"/status": lambda request: self._shown(request, view.status()),
+            b"/users": lambda request: self._shown(request, view.user_set()),
+            b"/peers": lambda request: self._shown(request, view.peers()),
+            b"/healthz": lambda request: self._shown(request, {"healthy": True}),
+            b"/openapi.json": lambda request: self._shown(request, document()),
             b"/readyz": self._readyz,
-            b"/openapi.json": lambda request: (http.OK, document()),
+            b"/registrations": self._registrations,
         }
+        if metrics is not None:
+            self._answers[b"/metrics"] = self._measured
 
     def render(self, request: server.Request) -> bytes | int:
         """
         Answer one question, or do what is asked for.
         """
         action = self._actions.get(request.path)
-        if request.method == b"POST" and action is not None:
+        answer = self._answers.get(request.path)
+        allowed = (b"GET", b"HEAD") if answer is not None else (b"POST",)
+        if action is None and answer is None:
+            return self._encode(request, http.NOT_FOUND, {"error": "no such page"})
+        if request.method not in allowed:
+            request.setHeader(b"allow", b", ".join(allowed))
+            known = allowed[0].decode()
+            return self._encode(request, http.NOT_ALLOWED, {"error": f"only {known} is known here"})
+        if action is not None:
             self._act(request, action)
             return server.NOT_DONE_YET
-        if request.method in (b"GET", b"HEAD"):
-            if request.path == b"/metrics" and self._metrics is not None:
-                request.setHeader(b"content-type", METRICS_TYPE)
-                return self._metrics()
-            if request.path == b"/registrations":
-                return self._registrations(request)
-        status, value = self._answer(request)
-        return self._encode(request, status, value)
-
-    def _answer(self, request: server.Request) -> tuple[int, object]:
-        answer = self._answers.get(request.path)
-        if request.method not in (b"GET", b"HEAD"):
-            request.setHeader(b"allow", b"GET, HEAD")
-            return http.NOT_ALLOWED, {"error": "only GET is known here"}
-        if answer is None:
-            return http.NOT_FOUND, {"error": "no such page"}
+        assert answer is not None
         return answer(request)
+
+    def _shown(self, request: server.Request, value: object) -> bytes:
+        return self._encode(request, http.OK, value)
+
+    def _measured(self, request: server.Request) -> bytes:
+        assert self._metrics is not None
+        request.setHeader(b"content-type", METRICS_TYPE)
+        return self._metrics()
 
     def _act(self, request: server.Request, action: Action) -> None:
         """
@@ -243,12 +247,10 @@ class Api(Resource):
         _Listing(request, rows).start()
         return server.NOT_DONE_YET
 
-    def _readyz(self, request: server.Request) -> tuple[int, object]:
+    def _readyz(self, request: server.Request) -> bytes:
         ready = self._view.is_ready
-        return (
-            http.OK if ready else http.SERVICE_UNAVAILABLE,
-            {"ready": ready, "degraded": self._view.is_degraded},
-        )
+        status = http.OK if ready else http.SERVICE_UNAVAILABLE
+        return self._encode(request, status, {"ready": ready, "degraded": self._view.is_degraded})
 
 
 class _Site(server.Site):

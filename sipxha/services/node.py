@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 from twisted.application.internet import TimerService
 from twisted.application.service import Service
@@ -34,7 +34,7 @@ from sipxha.config import model
 from sipxha.config.certificates import CertificateUnusable, read_certificate
 from sipxha.config.load import ConfigurationRefused, load
 from sipxha.config.pem_files import pem_problems, public_pem_problems
-from sipxha.errors import RemoteError, SipxhaError
+from sipxha.errors import LocalError, RemoteError, SipxhaError
 from sipxha.net.dns import TRANSPORTS, Locator, resolver_for
 from sipxha.net.endpoint import Endpoint, ITransactionUser
 from sipxha.net.postgres_gate import PostgresGate
@@ -125,6 +125,12 @@ def mint() -> str:
     A token that nobody can guess; in the reactor's thread only.
     """
     return _next_token()
+
+
+class NotPossible(LocalError):
+    """
+    What an operator asks for cannot be done as the node is.
+    """
 
 
 class Node(Service):
@@ -241,6 +247,8 @@ class Node(Service):
         return outcomes
 
     def _reload_asked(self, posted: Any) -> Deferred[list[dict[str, str]]]:
+        if not isinstance(posted, dict):
+            raise RemoteError("expected an object")
         return self.reload().addCallback(lambda outcomes: [each._asdict() for each in outcomes])
 
     def _reload_configuration(self) -> list[Outcome]:
@@ -335,6 +343,9 @@ class Node(Service):
         metrics = Metrics(self.overview)
         self._actions[b"/reload"] = self._reload_asked
         self._actions[b"/drain"] = self._drain
+        reason = "SIP is not open yet" if config.registrar is not None else "the node has no <registrar>"
+        for path in (b"/import", b"/register", b"/unregister"):
+            self._actions[path] = partial(_not_possible, reason)
         self._run(Console(self._reactor, self.overview, socket, config.console, self._actions, metrics.page))
         self._run(self._every(INTERVAL, self.overview.tick))
         if config.call_events is not None:
@@ -777,6 +788,10 @@ def _own_names(config: model.Config) -> list[str]:
     """
     addresses = [peer.address for peer in config.peers() if peer.address]
     return [*_node_names(config), config.node.address, *addresses]
+
+
+def _not_possible(reason: str, posted: Any) -> NoReturn:
+    raise NotPossible(reason)
 
 
 def _nothing() -> None:

@@ -249,7 +249,7 @@ def _action(name: str, summary: str, posted: Schema, answered: Schema) -> Schema
             "responses": {
                 "200": _answer("It is done.", answered),
                 "400": _answer("What was posted cannot be used.", _ref("Error")),
-                "405": _answer("Not on this address, or not yet: SIP is not open.", _ref("Error")),
+                "404": _answer("Not on this address: it is there on the control socket.", _ref("Error")),
                 "503": _answer("It cannot be done now.", _ref("Error")),
             },
         }

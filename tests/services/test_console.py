@@ -161,8 +161,11 @@ class ApiTests(SynchronousTestCase):
         """
         There is GET, and nothing else.
         """
-        for path in (b"/status", b"/import"):
+        for path in (b"/status", b"/registrations"):
             self.assertEqual(ask(self.api, path, b"POST"), (405, {"error": "only GET is known here"}))
+        self.assertEqual(ask(self.api, b"/import", b"POST"), (404, {"error": "no such page"}))
+        posts = Api(self.node, {b"/import": succeed})
+        self.assertEqual(ask(posts, b"/import"), (405, {"error": "only POST is known here"}))
 
 
 class ActionTests(SynchronousTestCase):
@@ -252,5 +255,5 @@ class ConsoleTests(SynchronousTestCase):
         self.assertEqual((port, interface), (8080, "127.1.1.1"))
         self.assertIsInstance(site.resource, Api)
         # What can be changed can be changed over the socket only.
-        self.assertEqual(ask(site.resource, b"/import", b"POST")[0], 405)
+        self.assertEqual(ask(site.resource, b"/import", b"POST")[0], 404)
         self.assertIsNone(self.successResultOf(console.stopService()))

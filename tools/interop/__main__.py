@@ -23,10 +23,12 @@ PACKAGES = {
     "systemd-analyze": "systemd",
     "/usr/sbin/nsd": "nsd",
     "named-checkzone": "bind9-utils",
+    "promtool": "prometheus",
+    "fail2ban-regex": "fail2ban",
 }
 """The clients, and the Debian packages that have them."""
 
-FROM_PYPI = ("sipvicious_svmap", "sipvicious_svwar", "sipvicious_svcrack")
+FROM_PYPI = ("sipvicious_svmap", "sipvicious_svwar", "sipvicious_svcrack", "schemathesis")
 """What C{make interop} installs."""
 
 
@@ -38,8 +40,8 @@ def main() -> int:
     if missing:
         print(f"missing: apt-get install {' '.join(missing)}", file=sys.stderr)
     if not all(map(find, FROM_PYPI)):
-        print("missing: pip install sipvicious", file=sys.stderr)
-        missing.append("sipvicious")
+        print("missing: pip install sipvicious schemathesis", file=sys.stderr)
+        missing.append("sipvicious schemathesis")
     chapters = sys.argv[1:] or CHAPTERS
     unknown = [name for name in chapters if name not in CHAPTERS]
     if unknown:

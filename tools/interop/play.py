@@ -15,6 +15,7 @@ from tools.interop.calls import Calls
 from tools.interop.capture import Capture
 from tools.interop.crowd import Crowd
 from tools.interop.install import Installation
+from tools.interop.operations import Operations
 from tools.interop.phones import Phones
 from tools.interop.sipsak import Sipsak
 from tools.interop.stage import DIGEST, MIN_EXPIRES, Stage
@@ -26,7 +27,7 @@ ROOT = Path(__file__).parent.parent.parent
 ALONE = ("install",)
 """Chapters that bring their own nodes."""
 
-TOGETHER = ("softphones", "sipp", "sipsak", "strangers", "many", "calls")
+TOGETHER = ("softphones", "sipp", "sipsak", "strangers", "many", "calls", "operations")
 """Chapters for which one pair is started."""
 
 CHAPTERS = (*ALONE, *TOGETHER)
@@ -48,6 +49,7 @@ class Interop:
         self.phones = Phones(self.stage)
         self.sipsak = Sipsak(self.stage)
         self.strangers = Strangers(self.stage, self.sipsak)
+        self.operations = Operations(self.stage, self.sipsak)
         self.capture = Capture(folder)
         self.installation = Installation(folder / "install")
         self._chapters = chapters
@@ -167,6 +169,15 @@ class Interop:
         )
         await story.step("sipx1 comes back", play.come_back)
         await story.step("sipxha resolve loses none of these calls", play.bill)
+
+    async def _operations(self) -> None:
+        story, play = self.story, self.operations
+        story.title("promtool, fail2ban, systemd, schemathesis")
+        await story.step("promtool finds no fault in the alert rules, and their tests pass", play.rules)
+        await story.step("nor in the metrics of a node", play.metrics)
+        await story.step("fail2ban finds who guesses, and not who can be anybody", play.ban)
+        await story.step("systemd finds the unit shut in", play.exposure)
+        await story.step("schemathesis finds no answer that the document does not have", play.fuzz_api)
 
     async def _afterwards(self) -> None:
         story = self.story

@@ -72,6 +72,9 @@ class Stage:
             assert registrar is not None
             registrar.set("digest", DIGEST)
             registrar.set("min-expires", str(MIN_EXPIRES))
+            log = document.find("{*}log")
+            assert log is not None
+            log.set("security", "security.log")
             document.write(str(node.config), encoding="UTF-8")
         items = etree.Element("items", type="credential")
         for user in users:
