@@ -88,11 +88,17 @@ class Route(NamedTuple):
         """
         @return: the target of the first method that matches, else of the route.
         """
+        return self.by_method(request) or self.route_to
+
+    def by_method(self, request: Request) -> str | None:
+        """
+        @return: the target of the first method that matches.
+        """
         for method in self.methods:
             target = method.route(request)
             if target is not None:
                 return target
-        return self.route_to
+        return None
 
     def leads_away(self) -> bool:
         """
@@ -136,6 +142,16 @@ class ForwardingRules:
             if target is not None:
                 return None if target == BY_AUTHPROXY else target
         return None
+
+    def singles_out(self, uri: Uri, request: Request) -> bool:
+        """
+        @return: whether C{request} goes where it goes for its method or one of
+            its fields, and not because all of its host goes there.
+        """
+        for _, route in self._matching(host_key(uri)):
+            if route.route(request) is not None:
+                return route.by_method(request) is not None
+        return False
 
     def serves(self, uri: Uri) -> bool:
         """

@@ -29,6 +29,7 @@ from sipxha.services.cluster import Admission, Cluster, Refusal
 from sipxha.services.edge import Edge, FlowGone
 from sipxha.services.neighbours import origin
 from sipxha.services.proxy import IDENTITY, OPENS_DIALOG, Proxy
+from sipxha.services.reg_event import ALLOW_EVENTS, OF_USERS, package
 from sipxha.sip.address import Address
 from sipxha.sip.grammar import split_list
 from sipxha.sip.hop import Flow
@@ -105,6 +106,8 @@ class ForkProxy(Proxy):
             return self._emergency(request, emergency, flow)
         if not request.request_uri.host:
             return Refusal(416)
+        if request.method == "SUBSCRIBE" and self._is_unserved(request):
+            return Refusal(489, None, (ALLOW_EVENTS,))
         try:
             way = self.edge.way(taken, flow, self._next_is_ours(request))
         except (TokenForged, FlowGone) as error:
@@ -200,6 +203,16 @@ class ForkProxy(Proxy):
         if is_welcome and way is None and is_for_us:
             return Admission(None)
         return self.challenge(request)
+
+    def _is_unserved(self, request: Request) -> bool:
+        """
+        Whether a subscription asks for what no server of ours tells.  Phones
+        try again and again; and they are not to ask each other.
+        """
+        if request.to.tag or request.has("route") or package(request) not in OF_USERS:
+            return False
+        uri = request.request_uri
+        return self.rules.serves(uri) and not self.rules.singles_out(uri, request)
 
     def _is_recorded(self, request: Request, taken: list[Uri]) -> bool:
         """

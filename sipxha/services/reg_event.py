@@ -40,6 +40,9 @@ from sipxha.transaction.vocabulary import ServerKey
 
 ALLOW_EVENTS = ("Allow-Events", "reg")
 
+OF_USERS = frozenset(("", "dialog", "message-summary", "presence"))
+"""Event packages about a user, of which no single phone can tell."""
+
 _DEFAULT_EXPIRES = 3761
 """For a SUBSCRIBE that does not say (RFC 3680 section 4.4)."""
 

@@ -38,7 +38,7 @@ from sipxha.registry.register import (
 from sipxha.registry.table import Registered, Registry
 from sipxha.services.change_log import ChangeLog
 from sipxha.services.redirect import Redirect, bracketed
-from sipxha.services.reg_event import ALLOW_EVENTS, RegEvents, package
+from sipxha.services.reg_event import ALLOW_EVENTS, OF_USERS, RegEvents, package
 from sipxha.sip import ids
 from sipxha.sip.grammar import quote
 from sipxha.sip.hop import Flow
@@ -53,9 +53,6 @@ _SUPPORTED = frozenset(("path", OUTBOUND, GRUU))
 
 FLOW_TIMER: Final = 120
 """How many seconds a flow may be silent (RFC 5626 section 4.4); the edge allows some more."""
-
-_OF_USERS = frozenset(("", "dialog", "message-summary", "presence"))
-"""Event packages about a user, of which no single phone can tell."""
 
 Field = tuple[str, str]
 
@@ -135,7 +132,7 @@ class RegistrarUser:
                 self.reg_events.subscribed(transaction, request, received)
             else:
                 answer = self.redirect.answer(request, self._reactor.seconds())
-                if request.method == "SUBSCRIBE" and (answer.status != 302 or package(request) in _OF_USERS):
+                if request.method == "SUBSCRIBE" and (answer.status != 302 or package(request) in OF_USERS):
                     raise RegistrationRefused(489, "Bad Event", (ALLOW_EVENTS,))
                 self._respond(transaction, request, answer.status, fields=answer.fields)
         except RegistrationRefused as refused:

@@ -125,6 +125,17 @@ class ForwardingRulesTests(SynchronousTestCase):
         self.assertIsNone(rules.route(Uri.parse("sip:1@paid.net"), request))
         self.assertFalse(rules.serves(Uri.parse("sip:1@free.net")))
 
+    def test_what_a_method_or_field_leads_somewhere_is_singled_out(self) -> None:
+        """
+        All else goes where its host goes.
+        """
+        uri = Uri.parse("sip:201@example.com")
+        for event, expected in (("message-summary", True), ("presence", False)):
+            request = Request("SUBSCRIBE", str(uri), [("event", event)])
+            self.assertEqual(RULES.singles_out(uri, request), expected, event)
+        self.assertTrue(RULES.singles_out(uri, Request("PUBLISH", str(uri), [])))
+        self.assertFalse(RULES.singles_out(Uri.parse("sip:1@elsewhere.net"), request))
+
     def test_foreign_hosts_have_no_rule(self) -> None:
         """
         They go to the authproxy.

@@ -5,6 +5,7 @@ Tests for L{sipxha.services.fork_proxy}, and through it for L{sipxha.services.pr
 from __future__ import annotations
 
 import gc
+import re
 from urllib.parse import quote
 
 from twisted.internet.defer import Deferred
@@ -16,7 +17,7 @@ from sipxha.net.endpoint import IBranchObserver
 from sipxha.routing.emergency import EmergencyNumbers
 from sipxha.routing.loop import branch_suffix, loop_key
 from sipxha.routing.route import OwnNames
-from sipxha.routing.rules import DIRECT, ForwardingRules, Route
+from sipxha.routing.rules import DIRECT, FieldMatch, ForwardingRules, MethodMatch, Route
 from sipxha.services.cluster import Admission
 from sipxha.services.fork_proxy import ForkProxy
 from sipxha.services.forwarding import FIRST_ANSWER, Forwarding
@@ -199,6 +200,38 @@ class ForkProxyTests(SynchronousTestCase):
         self.assertEqual(len(self.endpoint.branches), 1)
         receive(self.proxy, a_request(uri="sip:x@elsewhere.net"))
         self.assertEqual(self.endpoint.statuses[-1], 407)
+
+    def test_subscriptions_that_nobody_serves_end_here(self) -> None:
+        """
+        489 without a challenge or a hop, whoever asks; C{reg} and what is
+        about no user go on, and so does what is for elsewhere.
+        """
+        for event in ("dialog;sla", "presence", "message-summary"):
+            receive(self.proxy, a_request("SUBSCRIBE", event=event))
+            answer = self.endpoint.responses[-1][1]
+            self.assertEqual((answer.status, answer.get("allow-events")), (489, "reg"), event)
+        receive(self.proxy, a_request("SUBSCRIBE"))
+        self.assertEqual((self.endpoint.statuses[-1], self.endpoint.branches), (489, []))
+        for uri, event in ((TARGET, "reg"), (TARGET, "conference"), ("sip:x@elsewhere.net", "presence")):
+            receive(self.proxy, a_request("SUBSCRIBE", uri, event=event))
+            self.assertEqual(self.endpoint.statuses[-1], 407)
+        receive(self.proxy, a_request("SUBSCRIBE", TARGET, "far", event="presence"))
+        self.assertEqual(self.endpoint.statuses[-1], 407)
+
+    def test_subscriptions_that_a_rule_leads_somewhere_go_there(self) -> None:
+        """
+        To the server of voicemail, for one.
+        """
+        match = FieldMatch("event", (re.compile("message-summary"),), "sip:vm.example.com;lr")
+        method = MethodMatch(frozenset({"SUBSCRIBE"}), (match,), None)
+        self.proxy.rules = ForwardingRules(
+            [Route(frozenset({(DOMAIN, None)}), (method,), f"sip:rr.{DOMAIN};lr")]
+        )
+        credentials = self.around.credentials("SUBSCRIBE", TARGET)
+        receive(self.proxy, a_request("SUBSCRIBE", event="message-summary", proxy_authorization=credentials))
+        self.assertEqual(self.endpoint.branches[-1].hops[0].address, "vm.example.com")
+        receive(self.proxy, a_request("SUBSCRIBE", event="presence"))
+        self.assertEqual(self.endpoint.statuses, [489])
 
     def test_gateways_reach_our_users_only(self) -> None:
         """
