@@ -23,7 +23,7 @@ run: $(VENV)/ready ## the same pair, kept up until Ctrl-C
 test: $(VENV)/ready ## the whole suite under trial (T=tests.sip for a part)
 	$(BIN)/python -m tools.run_tests $(T)
 
-interop: $(VENV)/ready ## clients that we did not write: sipp, sipsak, baresip, linphone, SIPVicious; promtool, fail2ban, schemathesis
+interop: $(VENV)/ready ## lines that are cut between nodes (as root), and clients that we did not write: sipp, sipsak, baresip, linphone, SIPVicious; promtool, fail2ban, schemathesis
 	$(BIN)/python -m pip install --quiet 'sipvicious>=0.3.4' 'schemathesis>=4.0'
 	$(BIN)/python -m tools.interop
 

@@ -71,6 +71,7 @@ class Branch:
         "ended",
         "first_answer",
         "hop",
+        "last_answer",
         "observer",
         "request",
         "suffix",
@@ -84,11 +85,13 @@ class Branch:
         observer: IBranchObserver,
         suffix: str,
         first_answer: float | None,
+        last_answer: float | None,
     ) -> None:
         self.request = request
         self.observer = observer
         self.suffix = suffix
         self.first_answer = first_answer
+        self.last_answer = last_answer
         self.hop: Hop | Flow | None = None
         self.ended = False
         self._endpoint = endpoint
@@ -187,7 +190,7 @@ class Branch:
     def _try(self, hop: Hop | Flow, *, may_detour: bool) -> None:
         self._answered = False
         # Patience is for those who have somewhere else to go.
-        patience = self.first_answer if self._hops else None
+        patience = self.first_answer if self._hops else self.last_answer
         self._key, detoured = self._endpoint.attempt(self, hop, self.suffix, patience, may_detour=may_detour)
         self._fallback = hop if detoured else None
 

@@ -269,6 +269,7 @@ class Endpoint(Service):
         *,
         branch_suffix: str = "",
         first_answer: float | None = None,
+        last_answer: float | None = None,
     ) -> Branch:
         """
         Send a request to the first of these hops that takes it.
@@ -281,9 +282,11 @@ class Endpoint(Service):
 
         @param first_answer: Seconds after which a silent hop is left for the
             next one; without, that takes until timer B or F.
+
+        @param last_answer: The same for the last of them, which ends in 408.
         """
         spoken = [hop for hop in hops if self._transports.speaks(hop)]
-        branch = Branch(self, request, spoken, observer, branch_suffix, first_answer)
+        branch = Branch(self, request, spoken, observer, branch_suffix, first_answer, last_answer)
         if spoken:
             branch.next_hop()
         else:

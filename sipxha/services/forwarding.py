@@ -32,6 +32,13 @@ from sipxha.transaction.vocabulary import ServerKey
 FIRST_ANSWER = 0.8
 """Seconds that one of our own servers may be silent before the next is tried."""
 
+EDGE_ANSWER = 4.0
+"""
+Seconds that the node may be silent that alone has a phone's connection.  There
+is nowhere else to go, but a caller must not wait for timer B to hear so: a
+line that was cut refuses nothing.
+"""
+
 GATEWAY_ANSWER = 4.0
 """Seconds that a gateway may be silent before the next one is tried."""
 
@@ -267,7 +274,12 @@ class Forwarding:
         Give a branch its client transaction.
         """
         return self._proxy.endpoint.request(
-            request, hops, branch, branch_suffix=self._suffix, first_answer=patience
+            request,
+            hops,
+            branch,
+            branch_suffix=self._suffix,
+            first_answer=patience,
+            last_answer=EDGE_ANSWER if branch.leads_to_flow and request.method == "INVITE" else None,
         )
 
     def own_response(self, status: int) -> Response:
@@ -340,7 +352,7 @@ class _ForwardingBranch:
     A branch of a response context, joined to its client transaction.
     """
 
-    __slots__ = ("_branch", "_ended", "_forwarding", "_number", "leads_to_flow")
+    __slots__ = ("_branch", "_ended", "_forwarding", "_is_alive", "_number", "leads_to_flow")
 
     def __init__(self, forwarding: Forwarding, number: int) -> None:
         self._forwarding = forwarding
@@ -348,6 +360,7 @@ class _ForwardingBranch:
         self._branch: Branch | None = None
         self._ended = False
         self.leads_to_flow = False
+        self._is_alive = False
 
     def located(self, hops: Sequence[Hop | Flow], request: Request, patience: float | None) -> None:
         """
@@ -392,7 +405,8 @@ class _ForwardingBranch:
         The far end, or the transaction for it, answered.  When the edge of a
         flow cannot be reached, neither can the flow.
         """
-        if self.leads_to_flow and response.status == 503:
+        is_lost = response.status == 503 or (response.status == 408 and not self._is_alive)
+        if self.leads_to_flow and is_lost:
             response = self._forwarding.own_response(430)
         self._forwarding.response_received(self._number, response)
 
@@ -406,6 +420,7 @@ class _ForwardingBranch:
         """
         One address of the next hop is alive.
         """
+        self._is_alive = True
         self._forwarding.hop_answered(self._number, hop)
 
 

@@ -218,7 +218,7 @@ class FailoverTests(BranchCase):
 
     def test_a_silent_hop_is_left_when_patience_ends(self) -> None:
         """
-        Only for another one: the last is waited for.
+        The last is waited for, unless there is a limit to that, too.
         """
         self.ask(ONE, TWO, first_answer=0.8)
         self.reactor.advance(0.5)
@@ -229,6 +229,11 @@ class FailoverTests(BranchCase):
         self.reactor.pump([0.5] * 4)
         self.assertEqual({address for _, address in self.take()}, {"10.0.0.3"})
         self.assertEqual(self.heard_since(), [])
+        self.ask(ONE, first_answer=0.8, last_answer=1.5)
+        self.reactor.pump([0.5] * 2)
+        self.assertEqual(self.heard_since(), [])
+        self.reactor.pump([0.5])
+        self.assertEqual(self.heard_since(), [("failed", ONE), 408])
 
     def test_a_service_of_our_own_process_is_waited_for(self) -> None:
         """

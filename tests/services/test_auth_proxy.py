@@ -12,7 +12,7 @@ from sipxha.routing.permissions import AuthRules, HostMatch, UserMatch, compile_
 from sipxha.routing.route import OwnNames
 from sipxha.routing.route_state import PARAMETER
 from sipxha.services.auth_proxy import AuthProxy, OwnRoutes
-from sipxha.services.forwarding import GATEWAY_ANSWER, GATEWAY_HOP
+from sipxha.services.forwarding import EDGE_ANSWER, GATEWAY_ANSWER, GATEWAY_HOP
 from sipxha.services.proxy import EMERGENCY, IDENTITY, NOBODY
 from sipxha.sip.hop import Flow, Hop
 from sipxha.sip.message import Request
@@ -146,10 +146,16 @@ class AuthProxyTests(SynchronousTestCase):
     def test_O06_an_edge_that_is_gone_is_a_flow_that_is_gone(self) -> None:
         """
         430, so that the forking proxy tries the phone's other flow; not 500.
+        Also when a cut line says nothing, but not when the phone does not.
         """
         route = self.around.edge(address="10.1.2.50").route(Flow("udp", "192.0.2.1", 5060, "", 0))
-        self.invite("sip:202@192.168.1.2", route=f"<{route}>").answer(503)
-        self.assertEqual(self.endpoint.statuses, [100, 430])
+        for status, is_heard, final in ((503, False, 430), (408, False, 430), (408, True, 408)):
+            branch = self.invite("sip:202@192.168.1.2", route=f"<{route}>")
+            self.assertEqual(branch.last_answer, EDGE_ANSWER)
+            if is_heard:
+                branch.hear()
+            branch.answer(status)
+            self.assertEqual(self.endpoint.statuses[-1], final, (status, is_heard))
 
     def in_dialog(self, method: str) -> Request:
         """

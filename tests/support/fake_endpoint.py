@@ -29,11 +29,13 @@ class FakeBranch:
         observer: IBranchObserver,
         first_answer: float | None,
         suffix: str = "",
+        last_answer: float | None = None,
     ) -> None:
         self.suffix = suffix
         self.request = request
         self.hops = list(hops)
         self.first_answer = first_answer
+        self.last_answer = last_answer
         self.is_cancelled = False
         self.reason: str | None = None
         self._observer = observer
@@ -101,11 +103,12 @@ class FakeEndpoint:
         *,
         branch_suffix: str = "",
         first_answer: float | None = None,
+        last_answer: float | None = None,
     ) -> FakeBranch:
         """
         Remember the request.
         """
-        branch = FakeBranch(request, hops, observer, first_answer, branch_suffix)
+        branch = FakeBranch(request, hops, observer, first_answer, branch_suffix, last_answer)
         self.branches.append(branch)
         return branch
 

@@ -151,8 +151,12 @@ class NodeProcess:
     One node, as C{twistd -n sipxha --config F}.
     """
 
-    def __init__(self, reactor: Any, name: str, address: str, folder: Path) -> None:
+    def __init__(self, reactor: Any, name: str, address: str, folder: Path, namespace: str = "") -> None:
+        """
+        @param namespace: the network in which it runs; this one if left out.
+        """
         self._reactor = reactor
+        self._elsewhere = ["ip", "netns", "exec", namespace] if namespace else []
         self.name = name
         self.address = address
         self.folder = folder
@@ -187,10 +191,11 @@ class NodeProcess:
         """
         self._protocol = _NodeProtocol(self.log)
         twistd = str(_BIN / "twistd")
+        command = [*self._elsewhere, twistd, "-n", "--pidfile=", "sipxha", "--config", str(self.config)]
         self._reactor.spawnProcess(
             self._protocol,
-            twistd,
-            [twistd, "-n", "--pidfile=", "sipxha", "--config", str(self.config)],
+            command[0],
+            command,
             env=_environment(),
             path=str(self.folder),
         )
@@ -250,21 +255,30 @@ class Pair:
     """
 
     def __init__(
-        self, reactor: Any, folder: Path, nodes: int = 2, serve: Callable[..., Any] = serve_zone
+        self,
+        reactor: Any,
+        folder: Path,
+        nodes: int = 2,
+        serve: Callable[..., Any] = serve_zone,
+        network: str = "",
+        namespaces: Sequence[str] = (),
     ) -> None:
         """
         @param folder: where everything is written; must not exist yet.
         @param serve: what makes the DNS server, called as L{serve_zone} is.
+        @param network: the first three octets of all addresses; of loopback if left out.
+        @param namespaces: where each node runs, if not here.
         """
         self._reactor = reactor
         self.folder = folder
-        self.network = free_network()
+        self.network = network or free_network()
         self.nodes = [
             NodeProcess(
                 reactor,
                 f"sipx{number}.{DOMAIN}",
                 f"{self.network}.{number}",
                 folder / f"sipx{number}.{DOMAIN}",
+                namespaces[number - 1] if namespaces else "",
             )
             for number in range(1, nodes + 1)
         ]

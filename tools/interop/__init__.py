@@ -1,5 +1,6 @@
 """
-Clients that we did not write, against a running pair::
+Lines that are cut between nodes, and clients that we did not write, against a
+running pair::
 
     python -m tools.interop
 
@@ -22,4 +23,7 @@ if every client got what it expected.
     phones    what the softphones do: register, call, hold, transfer
     strangers SIPVicious: who scans for users and guesses passwords
     capture   tcpdump
+    cuts      what is lost between three nodes, and how they find together again
+    cluster   three nodes, their phones, and what everybody knows
+    network   hosts with a network of their own (ip netns), and cuts between them
 """

@@ -6,11 +6,12 @@ Sees that all clients are there, and plays: all chapters, or those that are name
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import partial
 
 from tools import foreground
-from tools.interop.play import CHAPTERS, Interop
+from tools.interop.play import AS_ROOT, CHAPTERS, Interop
 from tools.interop.stage import find
 from tools.story import tell
 
@@ -25,6 +26,8 @@ PACKAGES = {
     "named-checkzone": "bind9-utils",
     "promtool": "prometheus",
     "fail2ban-regex": "fail2ban",
+    "ip": "iproute2",
+    "ss": "iproute2",
 }
 """The clients, and the Debian packages that have them."""
 
@@ -36,7 +39,7 @@ def main() -> int:
     """
     @return: the exit status.
     """
-    missing = [PACKAGES[program] for program in PACKAGES if find(program) is None]
+    missing = sorted({PACKAGES[program] for program in PACKAGES if find(program) is None})
     if missing:
         print(f"missing: apt-get install {' '.join(missing)}", file=sys.stderr)
     if not all(map(find, FROM_PYPI)):
@@ -46,7 +49,10 @@ def main() -> int:
     unknown = [name for name in chapters if name not in CHAPTERS]
     if unknown:
         print(f"no such chapter: {', '.join(unknown)}; there are {', '.join(CHAPTERS)}", file=sys.stderr)
-    if missing or unknown:
+    forbidden = [name for name in chapters if name in AS_ROOT] if os.geteuid() != 0 else []
+    if forbidden:
+        print(f"only root may make networks (ip netns) for: {', '.join(forbidden)}", file=sys.stderr)
+    if missing or unknown or forbidden:
         return 1
     return foreground.run(partial(tell, partial(Interop, chapters)))
 

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from tools.interop import calls, crowd, dns, phones, sipsak, strangers
+from tools.interop import calls, cluster, crowd, cuts, dns, phones, sipsak, strangers
 from tools.interop.calls import Calls
 from tools.interop.capture import Capture
 from tools.interop.crowd import Crowd
+from tools.interop.cuts import Cuts
 from tools.interop.install import Installation
 from tools.interop.operations import Operations
 from tools.interop.phones import Phones
@@ -24,8 +25,11 @@ from tools.story import Story, expect
 
 ROOT = Path(__file__).parent.parent.parent
 
-ALONE = ("install",)
+ALONE = ("install", "cuts")
 """Chapters that bring their own nodes."""
+
+AS_ROOT = ("cuts",)
+"""Chapters that make networks of their own."""
 
 TOGETHER = ("softphones", "sipp", "sipsak", "strangers", "many", "calls", "operations")
 """Chapters for which one pair is started."""
@@ -52,6 +56,7 @@ class Interop:
         self.operations = Operations(self.stage, self.sipsak)
         self.capture = Capture(folder)
         self.installation = Installation(folder / "install")
+        self.cuts = Cuts(folder)
         self._chapters = chapters
 
     async def play(self) -> None:
@@ -97,6 +102,30 @@ class Interop:
         await story.step("command, plugin, schema and SQL are there", play.look)
         await story.step("sipxha init, user add, check; the node starts, and makes its database", play.start)
         await story.step("it stops on SIGTERM, with status 0", play.stop)
+
+    async def _cuts(self) -> None:
+        story, play = self.story, self.cuts
+        story.title("Three nodes, each in a network of its own")
+        before = len(story.failures)
+        await story.step("they start and reach each other", play.start)
+        if len(story.failures) > before:
+            return
+        await story.step("phones register at each, and all know all", play.register)
+        soon = f"all know all within {cluster.LIMIT:g} s of the first contact"
+        for lost, work in (
+            ("sipx1 is cut off from both others", play.partition),
+            ("sipx2 does not hear sipx1, but sipx1 hears it", play.one_way),
+            (f"sipx2 is cut off for {cuts.LONG:g} s, with traffic on both sides", play.long),
+            ("sipx3 is cut off and killed", play.killed),
+            ("a connection between two is lost without a reset", play.forgotten),
+        ):
+            await story.step(f"{lost}; {soon}", work)
+        await story.step(
+            "a phone over TCP is called through the node that it is at, and after a cut through the other",
+            play.phone,
+        )
+        await story.step("its connection is lost without a reset; it comes back elsewhere", play.phone_moves)
+        await story.step("all stop on SIGTERM, with status 0", play.end)
 
     async def _softphones(self) -> None:
         story, play = self.story, self.phones
@@ -215,4 +244,5 @@ class Interop:
         End whatever still runs.
         """
         self.installation.end()
+        await self.cuts.stop()
         await self.stage.stop_all()
