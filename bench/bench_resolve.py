@@ -3,85 +3,55 @@ How fast calls are resolved: in memory, and end to end through two real database
 
     python -m bench.bench_resolve [EVENTS]
 
-Prints one line per figure: name, how many, seconds, per second.  A tenth of
-the calls has its events on both hosts; clocks are 0.2 s apart.  The yardstick
-is one SQL statement over a table in which the events of both hosts are merged
-already; it does what SQL does easily, and nothing about order, late events or
-lost hosts.
+Prints one line per figure: name, how many, seconds, per second.  The calls are
+those of L{tests.support.made_calls}, a tenth of them split over both hosts,
+whose clocks are 0.2 s apart; half of the rows are written as sipX wrote them.
+The resolver is a process of its own, and so is the second host's door, which
+speaks TLS.  Every record is compared with the truth, and the exit status is 1
+when one differs.
+
+The yardstick is one SQL statement over a table in which the events of both
+hosts are merged already; it does what SQL does easily, and nothing about order,
+late events or lost hosts.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import resource
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from io import StringIO
+from pathlib import Path
 from random import Random
-from tempfile import TemporaryFile
+from tempfile import TemporaryDirectory, TemporaryFile
+from typing import Any
 
 import psycopg2
-from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import react
 
 from sipxha.cdr.event import CallStateEvent
 from sipxha.cdr.resolve import resolve
-from sipxha.config.model import CallResolver, CseHost
+from sipxha.config.model import CallResolver, CseHost, Tls
+from sipxha.net.postgres_gate import PostgresGate
+from sipxha.net.tls import MutualTls
 from sipxha.services.call_resolver import PassReport, run_pass
 from sipxha.services.cse_hosts import Places
-from tests.cdr import calls
-from tests.support.cse_host import Pair, listen_for, log_events
+from tests.support.certs import Authority
+from tests.support.cse_host import Pair
+from tests.support.made_calls import TOLD, MadeCall, in_order, made_calls
 
-BEGIN = 1_700_000_000.0
-CALLS_PER_SECOND = 50
+EVENTS_PER_CALL = 3.5
+SEED = 7
+CHUNK = 20_000
 
-
-def one_call(chance: Random, number: int) -> list[CallStateEvent]:
-    """
-    Make up a call: two in three are answered, the others fail, are abandoned or transferred.
-    """
-    at = BEGIN + number / CALLS_PER_SECOND
-    call_id = f"{chance.getrandbits(96):024x}@10.{number % 250}.1.7"
-    a, b = f"{chance.getrandbits(32):08x}", f"{chance.getrandbits(32):08x}"
-    same = {"call_id": call_id, "from_tag": "a", "branch_id": f"z9hG4bK-{a}"}
-    events = [calls.requested(at, **same)]
-    if chance.random() < 0.3:
-        events.append(calls.requested(at + 0.05, cseq=2, caller_internal=True, **same))
-    cseq = len(events)
-    answered = at + chance.uniform(1, 20)
-    ended = answered + chance.expovariate(1 / 120)
-    kind = chance.random()
-    if kind < 0.12:
-        events.append(
-            calls.failed(chance.choice([404, 480, 486, 603]), answered, to_tag=b, cseq=cseq, **same)
-        )
-    elif kind < 0.25:
-        events.append(calls.failed(487, answered, to_tag=b, cseq=cseq, **same))
-    else:
-        events.append(calls.set_up(answered, to_tag=b, cseq=cseq, **same))
-        if kind < 0.30:
-            events.append(calls.set_up(answered + 0.1, to_tag=b + "2", cseq=cseq, **same))
-            events.append(calls.ended(answered + 0.3, call_id=call_id, to_tag=b + "2", cseq=cseq + 1))
-        if kind < 0.35:
-            events.append(calls.transferred(ended - 0.5, call_id=call_id, to_tag=b, cseq=cseq + 1))
-        if chance.random() < 0.5:
-            events.append(calls.ended(ended, call_id=call_id, to_tag=b, cseq=cseq + 2))
-        else:
-            events.append(calls.ended_by_callee(ended, call_id=call_id, from_tag=b))
-    return events
-
-
-def made_up(chance: Random, number: int) -> Iterator[list[CallStateEvent]]:
-    """
-    Make up calls until there are so many events.
-    """
-    made = serial = 0
-    while made < number:
-        events = one_call(chance, serial)
-        yield events
-        made += len(events)
-        serial += 1
-
+HOST = "sipx2.example.com"
+"""The second one."""
 
 YARDSTICK = """
 INSERT INTO yardstick
@@ -149,68 +119,245 @@ def report(name: str, number: int, seconds: float) -> None:
     print(f"{name:<28} {number:>9} {seconds:>9.3f} s {number / seconds:>10.0f} /s", flush=True)
 
 
-def in_memory(whole: list[list[CallStateEvent]], number: int) -> None:
+def made(number: int) -> Iterator[MadeCall]:
+    """
+    Make up the calls, always the same ones.
+    """
+    return made_calls(Random(SEED), number)
+
+
+def copied(event: CallStateEvent, is_old: bool) -> str:
+    """
+    Write a row for COPY.
+
+    @param is_old: As sipX wrote it: what is absent is empty, or 0.
+    """
+    absent, nothing = ("", "0") if is_old else ("\\N", "\\N")
+    values = []
+    for name, value in zip(CallStateEvent._fields, event, strict=True):
+        if value is None and name in ("failure_status", "via_count"):
+            values.append(nothing)
+        elif value is None:
+            values.append("\\N" if name == "caller_internal" else absent)
+        elif name == "event_time":
+            values.append(datetime.fromtimestamp(event.event_time, UTC).isoformat()[:-6])
+        elif isinstance(value, str):
+            values.append(value.replace("\\", "\\\\").replace("\t", "\\t"))
+        else:
+            values.append(str(value))
+    return "\t".join(values) + "\n"
+
+
+def fill(dsns: tuple[str, str], calls: int) -> int:
+    """
+    Write the events of the calls to the hosts.
+
+    @return: How many.
+    """
+    columns = ", ".join(CallStateEvent._fields)
+    connections = [psycopg2.connect(dsn) for dsn in dsns]
+    chunks = [StringIO() for _ in dsns]
+
+    def write(host: int) -> None:
+        chunks[host].seek(0)
+        with connections[host], connections[host].cursor() as cursor:
+            cursor.copy_expert(f"COPY call_state_events ({columns}) FROM STDIN", chunks[host])
+        chunks[host] = StringIO()
+
+    number = 0
+    for number, seen in enumerate(in_order(made(calls)), 1):
+        chunks[seen.host].write(copied(seen.event, seen.event.event_seq % 2 == 0))
+        if number % CHUNK == 0:
+            for host in range(len(dsns)):
+                write(host)
+    for host, connection in enumerate(connections):
+        write(host)
+        connection.close()
+    return number
+
+
+def wrong_records(dsn: str, calls: int) -> int:
+    """
+    Count the calls whose record is not the truth, or that have none.
+    """
+    columns = ", ".join(
+        f"extract(epoch FROM {name})::float8" if name.endswith("_time") else name for name in TOLD
+    )
+    connection = psycopg2.connect(dsn)
+    try:
+        with connection, connection.cursor("records") as cursor:
+            cursor.itersize = CHUNK
+            cursor.execute(f"SELECT {columns} FROM cdrs")
+            found = {row[0]: hash(row) for row in cursor}
+    finally:
+        connection.close()
+    wrong = sum(
+        hash(tuple(call.judged[: len(TOLD)])) != found.pop(call.truth.call_id, 0) for call in made(calls)
+    )
+    return wrong + len(found)
+
+
+def in_memory(calls: int) -> None:
     """
     Resolve events that are there already.
     """
+    whole = [[seen.event for seen in call.seen] for call in made(calls)]
     begin = time.perf_counter()
     for events in whole:
-        resolve(events, BEGIN * 2)
-    report("events resolved in memory", number, time.perf_counter() - begin)
+        resolve(events, 1e11)
+    report("events resolved in memory", sum(map(len, whole)), time.perf_counter() - begin)
 
 
-async def end_to_end(reactor: object, whole: list[list[CallStateEvent]], number: int) -> None:
+async def be_the_gate(reactor: Any, told: dict[str, Any]) -> None:
+    """
+    Let the second host be reached until standard input ends, and say how many bytes it sent.
+    """
+    from twisted.internet.stdio import StandardIO
+    from twisted.internet.tcp import Server
+    from twisted.protocols.basic import LineReceiver
+
+    sent = 0
+    write = Server.writeSomeData
+
+    def counted(self: Server, some: Any) -> Any:
+        nonlocal sent
+        count = write(self, some)
+        sent += max(0, count) if isinstance(count, int) else 0
+        return count
+
+    Server.writeSomeData = counted  # type: ignore[assignment, method-assign]
+    gate = PostgresGate(
+        reactor, MutualTls(tls_of(told[HOST])), {"sipx1.example.com"}, "127.0.0.1", 0, told["other"]
+    )
+    gate.startService()
+    over: Deferred[None] = Deferred()
+
+    class Input(LineReceiver):
+        def connectionLost(self, reason: Any = None) -> None:
+            over.callback(None)
+
+    StandardIO(Input())
+    print(gate.port, flush=True)
+    await over
+    print(sent, flush=True)
+    await gate.stopService()
+
+
+async def be_the_resolver(reactor: Any, told: dict[str, Any]) -> None:
+    """
+    Run two passes, and say what they cost.
+    """
+    config = CallResolver(
+        told["own"], (CseHost("localhost", 5432), CseHost(HOST, told["port"])), Path(told["authority"])
+    )
+    places = Places(
+        config,
+        told["own"],
+        told["own"],
+        tls_of(told["sipx1.example.com"]),
+        lambda name: succeed(["127.0.0.1"]),
+    )
+    passes = []
+    for _ in range(2):
+        before = resource.getrusage(resource.RUSAGE_SELF)
+        begin = time.perf_counter()
+        done: PassReport = await run_pass(reactor, places)
+        seconds = time.perf_counter() - begin
+        after = resource.getrusage(resource.RUSAGE_SELF)
+        passes.append(
+            {
+                "events": sum(host.events for host in done.hosts),
+                "faults": [host.fault for host in done.hosts if host.fault],
+                "seconds": seconds,
+                "cpu": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+            }
+        )
+    # Unlike getrusage this forgets what was before exec.
+    status = Path("/proc/self/status").read_text()
+    peak = int(status.partition("VmHWM:")[2].split()[0]) / 1024
+    print(json.dumps({"passes": passes, "peak": peak}))
+
+
+def tls_of(told: list[str]) -> Tls:
+    """
+    Read what L{told_tls} wrote.
+    """
+    return Tls(*map(Path, told))
+
+
+def told_tls(tls: Tls) -> list[str]:
+    """
+    Name a node's files.
+    """
+    return [str(tls.certificate), str(tls.key), str(tls.authority)]
+
+
+def child(part: str, told: dict[str, Any]) -> subprocess.Popen[str]:
+    """
+    Start a part of this in a process of its own.
+    """
+    command = [sys.executable, "-m", "bench.bench_resolve", part, json.dumps(told)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def end_to_end(pair: Pair, folder: Path, number: int) -> float:
     """
     Read the events from two databases and write the records.
+
+    @return: Seconds of the first pass.
     """
-    pair = Pair()
-    await pair.prepare()
-    hosts: tuple[list[CallStateEvent], list[CallStateEvent]] = ([], [])
-    for serial, events in enumerate(whole):
-        for place, event in enumerate(events):
-            host = (serial + (place if serial % 10 == 0 else 0)) % 2
-            hosts[host].append(event._replace(event_time=event.event_time + 0.2 * host))
-    for dsn, events in zip((pair.own, pair.other), hosts, strict=True):
-        events.sort(key=lambda event: event.event_time)
-        log_events(dsn, *events)
-        # What is still in memory would be counted against the resolver.
-        events.clear()
-    whole.clear()
-    door = listen_for(pair.other)
-    address = door.getHost()
-    assert isinstance(address, IPv4Address)
-    config = CallResolver(pair.own, (CseHost("localhost", 5432), CseHost("sipx2", address.port)), None)
-    places = Places(config, pair.own, pair.own, None, lambda name: succeed(["127.0.0.1"]))
-    before = resource.getrusage(resource.RUSAGE_SELF)
-    high_water = before.ru_maxrss / 1024
-    first = 0.0
-    for name in ("events, first pass", "events, nothing new"):
-        begin = time.perf_counter()
-        done: PassReport = await run_pass(reactor, places)  # type: ignore[arg-type]
-        took = time.perf_counter() - begin
-        first = first or took
-        report(name, sum(host.events for host in done.hosts) or number, took)
-    after = resource.getrusage(resource.RUSAGE_SELF)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    print(f"{'CPU of the resolver':<28} {number:>9} {cpu:>9.3f} s {cpu / number * 1e6:>10.1f} us each")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{'highest memory':<28} {peak:>9.0f} MiB, of which the generator {high_water:.0f}")
-    yardstick = measure_yardstick(pair.own, pair.other, number)
-    print(f"{'first pass / yardstick':<28} {first / yardstick:>9.2f}")
-    door.stopListening()
+    authority = Authority(folder)
+    told: dict[str, Any] = {"own": pair.own, "other": pair.other, "authority": str(authority.path)}
+    for name in ("sipx1.example.com", HOST):
+        tls = authority.issue(name)
+        # libpq refuses a key that others may read.
+        tls.key.chmod(0o600)
+        told[name] = told_tls(tls)
+    with child("--gate", told) as gate:
+        assert gate.stdout is not None
+        port = int(gate.stdout.readline())
+        with child("--pass", told | {"port": port}) as resolver:
+            answer, _ = resolver.communicate()
+        sent, _ = gate.communicate()
+    found = json.loads(answer)
+    first, second = found["passes"]
+    for one in (first, second):
+        if one["faults"]:
+            raise SystemExit(f"a host could not be read: {one['faults']}")
+    report("events, first pass", first["events"], first["seconds"])
+    report("events, nothing new", second["events"] or number, second["seconds"])
+    each = first["cpu"] / number * 1e6
+    print(f"{'CPU of the resolver':<28} {number:>9} {first['cpu']:>9.3f} s {each:>10.1f} us each")
+    print(f"{'highest memory':<28} {found['peak']:>9.0f} MiB")
+    print(f"{'sent by the second host':<28} {int(sent) / 1e6:>9.1f} MB, encrypted", flush=True)
+    return float(first["seconds"])
 
 
-def main() -> None:
+def main() -> int:
     """
     Run all.
     """
-    number = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
-    whole = list(made_up(Random(7), number))
-    number = sum(map(len, whole))
-    print(f"{len(whole)} calls of {number} events")
-    in_memory(whole, number)
-    react(lambda reactor: Deferred.fromCoroutine(end_to_end(reactor, whole, number)))
+    number = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    calls = int(number / EVENTS_PER_CALL)
+    in_memory(calls // 10)
+    pair = Pair()
+    with contextlib.suppress(SystemExit):
+        react(lambda reactor: Deferred.fromCoroutine(pair.prepare()))
+    number = fill((pair.own, pair.other), calls)
+    print(f"{calls} calls of {number} events", flush=True)
+    with TemporaryDirectory() as folder:
+        seconds = end_to_end(pair, Path(folder), number)
+    wrong = wrong_records(pair.own, calls)
+    print(f"{'records that are not true':<28} {wrong:>9} of {calls}", flush=True)
+    yardstick = measure_yardstick(pair.own, pair.other, number)
+    print(f"{'first pass / yardstick':<28} {seconds / yardstick:>9.2f}")
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--gate"]:
+        react(lambda reactor: Deferred.fromCoroutine(be_the_gate(reactor, json.loads(sys.argv[2]))))
+    elif sys.argv[1:2] == ["--pass"]:
+        react(lambda reactor: Deferred.fromCoroutine(be_the_resolver(reactor, json.loads(sys.argv[2]))))
+    else:
+        sys.exit(main())
