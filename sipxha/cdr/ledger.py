@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from sipxha.cdr.direction import Gateways
 from sipxha.cdr.event import CallStateEvent
-from sipxha.cdr.order import arranged, skews
+from sipxha.cdr.order import Skew, arranged, skews
 from sipxha.cdr.record import UNDECIDED, Cdr, Termination
 from sipxha.cdr.resolve import LIMITS, Limits, record_of
 
@@ -30,22 +30,29 @@ class OpenCall:
     One call, and when to look at it again.
     """
 
-    __slots__ = ("due", "events", "is_kept", "is_whole", "termination", "unkept")
+    __slots__ = ("due", "events", "is_whole", "kept", "termination")
 
     def __init__(self) -> None:
-        self.events: set[CallStateEvent] = set()
-        self.unkept: list[CallStateEvent] = []
-        """Those that are not in the database of the resolver."""
+        self.events: list[CallStateEvent] = []
+        """Some may be there twice until the call is resolved."""
 
-        self.is_kept = False
-        """Whether any are there."""
+        self.kept: frozenset[CallStateEvent] = frozenset()
+        """Those that are in the database of the resolver."""
 
         self.is_whole = False
         """Whether we surely hold all of its events that were read: those of settled calls were dropped."""
 
         self.termination: Termination | None = None
-        self.due = 0.0
+        self.due = -inf
         """The moment, in time that all hosts are read to, at which time decides or the call is settled."""
+
+    @property
+    def unkept(self) -> list[CallStateEvent]:
+        """
+        The events that are nowhere but here.
+        """
+        kept = self.kept
+        return [event for event in self.events if event not in kept] if kept else self.events
 
 
 class Leftover(NamedTuple):
@@ -76,6 +83,7 @@ class Ledger:
         self._gateways = gateways
         self._calls: dict[str, OpenCall] = {}
         self._touched: set[str] = set()
+        self._settled: list[str] = []
         self.terminations: Counter[Termination] = Counter()
         self.unresolved: dict[str, Exception] = {}
         self.skews: dict[tuple[str, str], float] = {}
@@ -89,49 +97,49 @@ class Ledger:
 
         @param is_whole: Whether these are all events of their calls that were ever read.
         """
+        kept: dict[str, list[CallStateEvent]] = {}
         for event in events:
-            call = self._call(event.call_id)
-            call.events.add(event)
-            call.is_kept = True
+            kept.setdefault(event.call_id, []).append(event)
+        for call_id, those in kept.items():
+            self.take(those)
+            call = self._calls[call_id]
+            call.kept |= frozenset(those)
             call.is_whole = is_whole
 
     def take(self, events: Iterable[CallStateEvent]) -> None:
         """
         Take what was read, each event as often as it may come.
         """
+        calls, touched = self._calls, self._touched
         for event in events:
-            call = self._call(event.call_id)
-            if event not in call.events:
-                call.events.add(event)
-                call.unkept.append(event)
+            call_id = event.call_id
+            call = calls.get(call_id)
+            if call is None:
+                call = calls[call_id] = OpenCall()
+            call.events.append(event)
+            touched.add(call_id)
 
-    def resolve(self, as_of: float | None) -> list[Cdr]:
+    def changed(self, as_of: float | None) -> list[str]:
         """
-        Write the records of all calls that have changed, or that time now decides.
+        Name the calls that have changed, or that time may decide now.
         """
-        if as_of is not None:
-            self._touched.update(
-                call_id
-                for call_id, call in self._calls.items()
-                if call.due < as_of and call.termination in UNDECIDED
-            )
-        touched, self._touched = self._touched, set()
-        records = []
-        for call_id in touched:
-            call = self._calls[call_id]
-            try:
-                records.append(self._record(call, as_of))
-            except Exception as error:
-                # A fault of ours may cost a call its record until it is mended, not others theirs.
-                self.unresolved[call_id] = error
-                call.due = inf
-        return records
+        waiting = () if as_of is None else self._waiting(as_of)
+        return list(self._touched.union(waiting))
 
-    def partial(self) -> list[str]:
+    def settling(self, read_to: float) -> list[str]:
         """
-        Name the calls that may have other events which were read and dropped.
+        Of the calls that have changed, name those for which no more is likely to come.
+
+        @param read_to: As for L{settle}.
         """
-        return [call_id for call_id in self._touched if not self._calls[call_id].is_whole]
+        calls, latest = self._calls, read_to - SETTLED_AFTER
+        return [each for each in self._touched if calls[each].events[-1].event_time < latest]
+
+    def partial(self, call_ids: Iterable[str]) -> list[str]:
+        """
+        Name those calls that may have other events which were read and dropped.
+        """
+        return [call_id for call_id in call_ids if not self._calls[call_id].is_whole]
 
     def complete(self, call_ids: Iterable[str]) -> None:
         """
@@ -140,52 +148,94 @@ class Ledger:
         for call_id in call_ids:
             self._calls[call_id].is_whole = True
 
-    def leftover(self, as_of: float | None) -> Leftover:
+    def resolve(self, call_ids: Iterable[str], as_of: float | None) -> list[Cdr]:
         """
-        Drop the calls that are settled, and say what to do about the events of all.
+        Write the records of some calls.
         """
-        left = Leftover([], [], [])
+        records = []
+        for call_id in call_ids:
+            self._touched.discard(call_id)
+            call = self._calls[call_id]
+            try:
+                records.append(self._record(call, as_of))
+            except Exception as error:
+                # A fault of ours may cost a call its record until it is mended, not others theirs.
+                self.unresolved[call_id] = error
+                call.events = list(dict.fromkeys(call.events))
+                call.due = inf
+        return records
+
+    def settle(self, read_to: float) -> None:
+        """
+        Drop the calls that are settled.
+
+        @param read_to: The moment that all hosts which can be read were read to.  What another one has of
+            a call that is decided without it comes as a late event.
+        """
+        for call_id, call in list(self._calls.items()):
+            if (
+                call.due < read_to
+                and call.is_whole
+                and call.termination not in UNDECIDED
+                and call_id not in self._touched
+            ):
+                if call.kept:
+                    self._settled.append(call_id)
+                del self._calls[call_id]
+
+    def leftover(self) -> Leftover:
+        """
+        Say what to do about the events of all calls.
+        """
+        left = Leftover([], self._settled, [])
+        self._settled = []
         for call_id, call in list(self._calls.items()):
             if not call.is_whole:
                 left.late.extend(call.unkept)
                 del self._calls[call_id]
-            elif as_of is not None and call.due < as_of and call.termination not in UNDECIDED:
-                if call.is_kept:
-                    left.forget.append(call_id)
-                del self._calls[call_id]
-            elif call.unkept:
+            elif len(call.kept) < len(call.events):
                 left.keep.extend(call.unkept)
-                call.unkept = []
-                call.is_kept = True
+                call.kept = frozenset(call.events)
         return left
 
-    def _call(self, call_id: str) -> OpenCall:
-        call = self._calls.get(call_id)
-        if call is None:
-            call = self._calls[call_id] = OpenCall()
-        self._touched.add(call_id)
-        return call
+    def _waiting(self, as_of: float) -> list[str]:
+        return [
+            call_id
+            for call_id, call in self._calls.items()
+            if call.due < as_of and call.termination in UNDECIDED
+        ]
 
     def _record(self, call: OpenCall, as_of: float | None) -> Cdr:
-        ordered = arranged(call.events)
+        call.events = ordered = arranged(call.events)
         record = record_of(ordered, as_of, self._limits, self._gateways)
-        times = [event.event_time for event in ordered]
-        if record.termination is Termination.REQUESTED:
-            call.due = times[0] + self._limits.max_ringing
-        elif record.termination is Termination.IN_PROGRESS:
-            call.due = times[0] + self._limits.max_call
+        first = last = ordered[0].event_time
+        is_skewed = False
+        for event in ordered:
+            if event.event_time >= last:
+                last = event.event_time
+            else:
+                is_skewed = True
+        termination = record.termination
+        if termination is Termination.REQUESTED:
+            call.due = first + self._limits.max_ringing
+        elif termination is Termination.IN_PROGRESS:
+            call.due = first + self._limits.max_call
         else:
-            call.due = max(times) + SETTLED_AFTER
-        if call.termination is not None:
-            self.terminations[call.termination] -= 1
-        self.terminations[record.termination] += 1
-        call.termination = record.termination
-        if times != sorted(times):
-            for skew in skews(ordered):
-                pair = _address(skew.ahead), _address(skew.behind)
-                if pair[0] != pair[1]:
-                    self.skews[pair] = max(skew.seconds, self.skews.get(pair, 0.0))
+            call.due = last + SETTLED_AFTER
+        if termination is not call.termination:
+            if call.termination is not None:
+                self.terminations[call.termination] -= 1
+            self.terminations[termination] += 1
+            call.termination = termination
+        if is_skewed:
+            self._note(skews(ordered))
         return record
+
+    def _note(self, found: Iterable[Skew]) -> None:
+        for skew in found:
+            pair = _address(skew.ahead), _address(skew.behind)
+            if pair[0] != pair[1]:
+                self.skews[pair] = max(skew.seconds, self.skews.get(pair, 0.0))
 
 
 def _address(observer: str) -> str:

@@ -10,7 +10,8 @@ Only what is left is ordered by time.  Times themselves are never corrected.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 from sipxha.cdr.event import CallStateEvent
@@ -35,19 +36,27 @@ def arranged(events: Iterable[CallStateEvent]) -> list[CallStateEvent]:
 
     The answer depends on what the events are, never on how they came.
     """
-    distinct = list(set(events))
-    if len(distinct) == 1:
-        return distinct
-    keyed = [(_key(event), event) for event in distinct]
-    # Two events under one key are rare, and telling them apart is dear.
-    rank = _full_rank if len({key for key, _ in keyed}) < len(keyed) else _short_rank
-    keyed.sort(key=rank)
-    streams: dict[str, list[CallStateEvent]] = {}
-    for _, event in keyed:
-        streams.setdefault(event.from_tag or "", []).append(event)
-    if len(streams) == 1:
-        return [event for _, event in keyed]
-    return _merged([streams[tag] for tag in sorted(streams)])
+    keyed = [(_key(event), event) for event in events]
+    if len(keyed) == 1:
+        return [keyed[0][1]]
+    keyed.sort(key=_rank)
+    before = None
+    for key, _ in keyed:
+        if key == before:
+            # Two events under one key are rare but for the same one twice, and telling them apart is dear.
+            keyed = sorted(set(keyed), key=_full_rank)
+            break
+        before = key
+    streams: dict[str, list[_Keyed]] = {}
+    for each in keyed:
+        tag = each[1].from_tag or ""
+        if tag in streams:
+            streams[tag].append(each)
+        else:
+            streams[tag] = [each]
+    if len(streams) > 1:
+        keyed = _merged([streams[tag] for tag in sorted(streams)])
+    return [event for _, event in keyed]
 
 
 def skews(ordered: Sequence[CallStateEvent]) -> list[Skew]:
@@ -78,6 +87,7 @@ def _is_cause(earlier: CallStateEvent, later: CallStateEvent) -> bool:
 
 
 _Key = tuple[int, int, int, float, str, int]
+_Keyed = tuple[_Key, CallStateEvent]
 
 
 def _key(event: CallStateEvent) -> _Key:
@@ -87,35 +97,36 @@ def _key(event: CallStateEvent) -> _Key:
     return (
         event.cseq,
         cause,
-        vias if cause == 0 else -vias,
+        -vias if cause else vias,
         event.event_time,
         event.observer,
         event.event_seq,
     )
 
 
-def _short_rank(keyed: tuple[_Key, CallStateEvent]) -> _Key:
-    return keyed[0]
+_rank: Callable[[_Keyed], _Key] = itemgetter(0)
 
 
-def _full_rank(keyed: tuple[_Key, CallStateEvent]) -> tuple[_Key, str]:
+def _full_rank(keyed: _Keyed) -> tuple[_Key, str]:
     return keyed[0], repr(keyed[1])
 
 
-def _merged(streams: list[list[CallStateEvent]]) -> list[CallStateEvent]:
+def _merged(streams: list[list[_Keyed]]) -> list[_Keyed]:
     """
     Join what the sides sent: always the head that comes first by cause, then by time.
     """
     for stream in streams:
         stream.reverse()
     ordered = []
-    while streams:
+    while len(streams) > 1:
         nearest = min(streams, key=_head)
         ordered.append(nearest.pop())
         if not nearest:
             streams.remove(nearest)
+    ordered.extend(reversed(streams[0]))
     return ordered
 
 
-def _head(stream: list[CallStateEvent]) -> tuple[int, float]:
-    return _CAUSE[stream[-1].event_type], stream[-1].event_time
+def _head(stream: list[_Keyed]) -> tuple[int, float]:
+    key = stream[-1][0]
+    return key[1], key[3]

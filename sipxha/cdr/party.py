@@ -16,6 +16,9 @@ def without_tag(value: str) -> str:
     '"Bob; tag=none" <sip:bob@example.com>;x=1'
     """
     address, bracket, tail = value.rpartition(">")
+    if tail.startswith(";tag=") and tail.rfind(";") == 0 and '"' not in tail:
+        # As nearly everybody writes it.
+        return address + bracket
     if '"' in tail:
         # A quoted parameter, or a display name that is never closed.
         pieces = _split_outside_quotes(value)

@@ -52,6 +52,11 @@ class Position(NamedTuple):
         @param is_last: Whether there was no more to read then.
         """
         missing: list[int] = []
+        if rows and rows[-1][0] == self.last_id + len(rows) and isfinite(rows[-1][1].event_time):
+            last = rows[-1][1]
+            return Position(
+                rows[-1][0], _mark(last), now if is_last else min(now, last.event_time), self.gaps
+            )
         expected = self.last_id + 1
         read_to = self.read_to
         for row_id, event in rows:

@@ -28,7 +28,7 @@ from twisted.python.failure import Failure
 from sipxha.cdr.event import CallStateEvent
 from sipxha.cdr.ledger import Ledger
 from sipxha.cdr.position import Position
-from sipxha.cdr.record import UNDECIDED, Termination
+from sipxha.cdr.record import UNDECIDED, Cdr, Termination
 from sipxha.cdr.resolve import Limits
 from sipxha.cdr.scrutiny import fault_of
 from sipxha.cdr.window import Window
@@ -45,7 +45,10 @@ _log = Logger()
 
 PAGE = 5000
 ROUND = 40_000
-"""Events that are read between two commits."""
+"""Events that are read between two looks at what is settled."""
+
+SAVE = 400_000
+"""Events that are read until all else is saved as well: what a pass that dies has to read again."""
 
 CALLS = 2000
 """Calls that are looked up in one statement."""
@@ -204,7 +207,7 @@ class _Pass:
             host.position = self._positions.get(host.name, host.position)
         await self._look_again(ledger)
         unread = self._live()
-        fresh = 0
+        fresh = unsaved = 0
         while unread:
             slowest = min(host.read_to for host in unread)
             near = [host for host in unread if host.read_to <= slowest + AHEAD]
@@ -221,9 +224,14 @@ class _Pass:
                 fresh += len(rows)
             unread = [host for host in unread if host.is_live]
             if fresh >= ROUND:
-                await self._commit(ledger)
+                unsaved += fresh
                 fresh = 0
-        await self._commit(ledger)
+                if unsaved < SAVE:
+                    await self._settle(ledger)
+                else:
+                    await self._save(ledger)
+                    unsaved = 0
+        await self._save(ledger)
         await self._written()
         self.report.open_calls = len(ledger)
         self._conclude(ledger)
@@ -242,7 +250,7 @@ class _Pass:
             await self._look_up(ledger, chosen)
             # What one host does not tell, time cannot decide.
             as_of = min(host.look.now for host in self._hosts) if self.report.is_complete else None
-            await self._write(Batch(ledger.resolve(as_of)))
+            await self._write(Batch(ledger.resolve(ledger.changed(as_of), as_of)))
             self._conclude(ledger)
 
     async def purge(self, retain: Retain, now: float) -> None:
@@ -298,38 +306,57 @@ class _Pass:
             for host, rows in await each_of(asked):
                 ledger.take(self._sound(host, rows))
 
-    async def _commit(self, ledger: Ledger) -> None:
+    async def _settle(self, ledger: Ledger) -> None:
+        """
+        Write the records of calls that are over, and drop these.
+
+        Nothing else is written: a pass that dies reads again what it read since it saved, and
+        makes the same records of it.
+        """
+        records = await self._resolve(ledger, is_last=False)
+        await self._begin_to_write(Batch(records))
+
+    async def _save(self, ledger: Ledger) -> None:
         """
         Write what the events read so far say, and that they were read.
         """
-        read_to = [host.position.read_to for host in self._hosts]
-        as_of = None if None in read_to else min(each for each in read_to if each is not None)
-        late = await self._complete(ledger)
-        records = [record for record in ledger.resolve(as_of) if record.call_id not in late]
-        left = ledger.leftover(as_of)
+        records = await self._resolve(ledger, is_last=True)
+        left = ledger.leftover()
         moved = {
             host.name: host.position
             for host in self._hosts
             if host.position != self._positions.get(host.name, Position())
         }
+        await self._begin_to_write(Batch(records, left.keep, left.late, left.forget, (), moved))
+        self._positions |= moved
+
+    async def _resolve(self, ledger: Ledger, is_last: bool) -> list[Cdr]:
+        read_to = [host.position.read_to for host in self._hosts]
+        as_of = None if None in read_to else min(each for each in read_to if each is not None)
+        # A host that is down must not make the memory grow.
+        live_to = min((host.read_to for host in self._live()), default=-inf)
+        chosen = ledger.changed(as_of) if is_last else ledger.settling(live_to)
+        late = await self._complete(ledger, ledger.partial(chosen))
+        records = ledger.resolve(chosen, as_of)
+        ledger.settle(live_to)
+        return [record for record in records if record.call_id not in late] if late else records
+
+    async def _begin_to_write(self, batch: Batch) -> None:
         await self._written()
         # Hosts go on to be read while the database writes.
-        batch = Batch(records, left.keep, left.late, left.forget, (), moved)
         self._writing = Deferred.fromCoroutine(self._write(batch))
-        self._positions |= moved
 
     async def _written(self) -> None:
         writing, self._writing = self._writing, None
         if writing is not None:
             await writing
 
-    async def _complete(self, ledger: Ledger) -> set[str]:
+    async def _complete(self, ledger: Ledger, partial: list[str]) -> set[str]:
         """
-        Look up the other events of calls that had been settled when more came.
+        Look up the other events of those calls that had been settled when more came.
 
         @return: The calls for which that has to wait, because a host is down.
         """
-        partial = ledger.partial()
         held = await self._store.held(partial)
         late = [call_id for call_id in partial if call_id in held]
         await self._look_up(ledger, late)

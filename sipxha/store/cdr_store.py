@@ -24,6 +24,8 @@ from sipxha.store.pool import Pool, Row, Transaction
 PIECE = 5000
 """Rows that are deleted at a time."""
 
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
 _TIMES = ("start_time", "connect_time", "end_time", "as_of")
 _TYPES = {
     "failure_status": "int2",
@@ -39,18 +41,27 @@ _NEW = {
     name: f"coalesce(excluded.{name}, cdrs.{name})" if name in _LASTING else f"excluded.{name}"
     for name in _NAMES
 }
-_SHAPE = ", ".join(f"{name} {_TYPES.get(name, 'text')}" for name in _NAMES)
-_VALUES = ", ".join(f"to_timestamp({name}) AT TIME ZONE 'UTC'" if name in _TIMES else name for name in _NAMES)
+
+
+def _value(index: int, name: str) -> str:
+    if name in _TIMES:
+        return f"to_timestamp((told->>{index})::float8) AT TIME ZONE 'UTC'"
+    return f"(told->>{index})::{_TYPES[name]}" if name in _TYPES else f"told->>{index}"
+
+
+_VALUES = ", ".join(_value(index, name) for index, name in enumerate(_NAMES))
 
 # Everything that follows is made of constants.
 _UPSERT = f"""
+WITH written AS (
 INSERT INTO cdrs ({", ".join(_NAMES)})
-SELECT {_VALUES} FROM json_to_recordset(%s::json) AS told ({_SHAPE})
+SELECT {_VALUES} FROM jsonb_array_elements(%s::jsonb) AS told
 ON CONFLICT (call_id) DO UPDATE SET {", ".join(f"{name} = {_NEW[name]}" for name in _NAMES[1:])}
  WHERE coalesce(cdrs.events, 0) <= excluded.events
    AND ({", ".join(f"cdrs.{name}" for name in _FACTS)})
        IS DISTINCT FROM ({", ".join(_NEW[name] for name in _FACTS)})
-RETURNING 1
+RETURNING 1)
+SELECT count(*) FROM written
 """  # noqa: S608
 
 _KEEP_EVENTS = """
@@ -192,15 +203,15 @@ class CdrStore:
         async def work(transaction: Transaction) -> Written:
             records = letters = 0
             if batch.records:
-                told = [dict(zip(_NAMES, record, strict=True)) for record in batch.records]
-                records = len(await transaction.run(_UPSERT, (json.dumps(told),)))
-            for events, is_late in ((batch.keep, False), (batch.late, True)):
-                if events:
-                    await transaction.run(_KEEP_EVENTS, (is_late, json.dumps(events)))
+                ((records,),) = await transaction.run(_UPSERT, (_encode(batch.records),))
+            # A call may be settled, and begin to change again before that is written.
             if batch.forget:
                 await transaction.run(_FORGET_EVENTS, (list(batch.forget),))
+            for events, is_late in ((batch.keep, False), (batch.late, True)):
+                if events:
+                    await transaction.run(_KEEP_EVENTS, (is_late, _encode(events)))
             if batch.letters:
-                letters = len(await transaction.run(_BURY, (json.dumps(_told(batch.letters)),)))
+                letters = len(await transaction.run(_BURY, (_encode(_told(batch.letters)),)))
             for host, place in (batch.positions or {}).items():
                 row = (host, place.last_id, place.mark, place.read_to, list(place.gaps))
                 await transaction.run(_MOVE, row)

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from ipaddress import ip_address
+from itertools import repeat
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -202,6 +204,10 @@ class Source:
         return self._pool.run(sql, params).addCallback(_logged)
 
 
+_without_id = itemgetter(slice(1, None))
+
+
 def _logged(rows: list[Row]) -> list[Logged]:
-    make = CallStateEvent._make
-    return [(row[0], make(row[1:])) for row in rows]
+    # Without a call of Python for each row.
+    events = map(tuple.__new__, repeat(CallStateEvent), map(_without_id, rows))
+    return list(zip(map(itemgetter(0), rows), events, strict=True))

@@ -37,9 +37,11 @@ class Books:
         self.records: dict[str, Cdr] = {}
         self.kept: list[CallStateEvent] = []
 
-    def run_pass(self, pages: Sequence[Sequence[CallStateEvent]], as_of: float | None) -> None:
+    def run_pass(
+        self, pages: Sequence[Sequence[CallStateEvent]], as_of: float | None, read_to: float = AFTER_ALL
+    ) -> None:
         """
-        Resolve what was read, with a commit after each page.
+        Resolve what was read, and settle what can be after each page.
         """
         ledger = Ledger()
         ledger.restore(self.kept)
@@ -47,18 +49,24 @@ class Books:
             for event in page:
                 self.read.setdefault(event.call_id, set()).add(event)
             ledger.take(page)
-            partial = ledger.partial()
-            for call_id in partial:
-                if call_id in self.records:
-                    ledger.take(self.read[call_id])
-            ledger.complete(partial)
-            for record in ledger.resolve(as_of):
-                stored = self.records.get(record.call_id)
-                if stored is None or stored.events <= record.events:
-                    self.records[record.call_id] = record
-            left = ledger.leftover(as_of)
-            assert not left.late
-            self.kept = [event for event in self.kept if event.call_id not in left.forget] + left.keep
+            if page is not pages[-1]:
+                self._resolve(ledger, ledger.settling(read_to), as_of, read_to)
+        self._resolve(ledger, ledger.changed(as_of), as_of, read_to)
+        left = ledger.leftover()
+        assert not left.late
+        self.kept = [event for event in self.kept if event.call_id not in left.forget] + left.keep
+
+    def _resolve(self, ledger: Ledger, chosen: list[str], as_of: float | None, read_to: float) -> None:
+        partial = ledger.partial(chosen)
+        for call_id in partial:
+            if call_id in self.records:
+                ledger.take(self.read[call_id])
+        ledger.complete(partial)
+        for record in ledger.resolve(chosen, as_of):
+            stored = self.records.get(record.call_id)
+            if stored is None or stored.events <= record.events:
+                self.records[record.call_id] = record
+        ledger.settle(read_to)
 
 
 def _calls(seed: int, ahead: float) -> list[MadeCall]:
@@ -105,7 +113,7 @@ class TruthTests(SynchronousTestCase):
                 pages.append(events[:size])
                 events = events[size:]
             moments = (None, BEGIN, BEGIN + 300.0, AFTER_ALL)
-            books.run_pass(pages, chance.choice(moments))
+            books.run_pass(pages, chance.choice(moments), chance.choice(moments) or AFTER_ALL)
         books.run_pass([[]], AFTER_ALL)
         self.assertEqual(_untimed(books.records), sorted(call.judged for call in calls))
         self.assertEqual(books.kept, [])
