@@ -10,6 +10,7 @@ understood is at no gateway.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import NamedTuple
@@ -46,6 +47,9 @@ class Direction(NamedTuple):
 
 
 UNKNOWN = Direction()
+
+_IPV4 = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
+"""Good enough: no name looks like one."""
 
 _TYPES = {
     (True, True): "tandem",
@@ -129,8 +133,11 @@ def transport_of(contact: str | None) -> str | None:
         name, _, value = param.partition("=")
         if name.strip() == "transport" and value.strip().isalnum():
             return value.strip()
+    host = host_of(address)
+    if _IPV4.fullmatch(host):
+        return "udp"
     try:
-        ip_address(host_of(address))
+        ip_address(host)
     except ValueError:
         return None
     return "udp"

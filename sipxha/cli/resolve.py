@@ -124,6 +124,8 @@ def _run(config: Config, window: Window | None, redo: bool) -> PassReport:
     """
     Run the pass in a reactor of its own, with a progress bar for people.
     """
+    import gc
+
     from rich.console import Console
     from rich.progress import Progress
     from twisted.internet.defer import Deferred
@@ -140,6 +142,8 @@ def _run(config: Config, window: Window | None, redo: bool) -> PassReport:
             _warn(log_line(event))
 
     globalLogBeginner.beginLoggingTo([cast(ILogObserver, logged)], redirectStandardIO=False)
+    # As in a node: events in their hundred thousands are no garbage, and make no circles.
+    gc.set_threshold(100_000, 20, 20)
     reports: list[PassReport] = []
     errors: list[LocalError] = []
 

@@ -199,6 +199,28 @@ class FollowUpTests(PassCase):
         self.assertEqual(self.kept(), 0)
         self.assertGreater(len(told), 10)
 
+    async def test_a_pass_that_dies_is_made_good_by_the_next(self) -> None:
+        """
+        It has written records of calls that were over, and moved no host.
+        """
+        self.patch(call_resolver, "PAGE", 7)
+        self.patch(call_resolver, "ROUND", 20)
+        for number in range(40):
+            log_events(self.pair.own, *whole_call(f"{number:03}", LONG_AGO + 100 * number))
+
+        def die(host: HostReport) -> None:
+            if host.events > 100:
+                raise RuntimeError("power is gone")
+
+        with self.assertRaisesRegex(RuntimeError, "power is gone"):
+            await self.run_pass(progress=die)
+        self.assertTrue(0 < len(self.records()) < 40)
+        self.assertEqual(execute(self.pair.own, "SELECT * FROM resolver_positions"), [])
+        self.patch(call_resolver, "SAVE", 40)
+        report = await self.run_pass()
+        self.assertEqual(self.records(), [completed(f"{n:03}", LONG_AGO + 100 * n) for n in range(40)])
+        self.assertTrue(0 < report.written < 40)
+
     async def test_a_row_that_was_committed_late_is_read(self) -> None:
         """
         Although greater ids were read before.
@@ -281,8 +303,7 @@ class LostHostTests(PassCase):
 
     async def test_its_calls_are_completed_when_it_is_back(self) -> None:
         """
-        Until then each has the record that the other host's events allow, and
-        is not settled however much time passes.
+        Until then each has the record that the other host's events allow.
         """
         await self.run_pass()
         first, second, third = whole_call("a"), whole_call("b"), whole_call("c")
@@ -334,6 +355,20 @@ class LostHostTests(PassCase):
         await self.run_pass()
         self.assertEqual([row[1] for row in self.records()], ["R"])
         self.assertEqual(self.kept(), 1)
+
+    async def test_what_is_decided_without_it_is_not_kept(self) -> None:
+        """
+        However long it is down; what it has comes as late events.
+        """
+        self.pair.lose()
+        requested, set_up, ended = whole_call("a")
+        log_events(self.pair.own, set_up, ended, *whole_call("b"), whole_call("c")[0])
+        report = await self.run_pass()
+        self.assertEqual((self.kept(), report.open_calls), (1, 1))
+        self.pair.bring_back()
+        log_events(self.pair.other, requested)
+        await self.run_pass()
+        self.assertEqual(self.records()[:2], [completed("a"), completed("b")])
 
     async def test_a_late_event_waits_for_the_host_that_has_the_others(self) -> None:
         """
