@@ -4,6 +4,7 @@ Tests for L{sipxha.tap}: the log in this process, the rest as real processes.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -291,6 +292,29 @@ class ProcessTests(TestCase):
                 await self.turn()
         self.assertIn(" sipxha event=malformed source=127.99.99.99 transport=udp", security.read_text())
         self.assertEqual(old.read_text(), "")
+        send(signal.SIGTERM)
+        self.assertEqual(await node.ended, 0, node.lines)
+
+    async def test_it_mirrors_sip_to_a_collector(self) -> None:
+        """
+        With its number and name.
+        """
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as collector:
+            collector.bind(("127.0.0.1", 0))
+            collector.setblocking(False)
+            self.configure(f'<hep address="127.0.0.1:{collector.getsockname()[1]}" id="2001"/>')
+            node, send = self.spawn()
+            await node.line_with(" ready")
+            packet = b""
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as phone:
+                while not packet:
+                    phone.sendto(b"rubbish\r\n\r\n", ("127.0.0.1", self.port))
+                    await self.turn()
+                    with contextlib.suppress(BlockingIOError):
+                        packet = collector.recv(4096)
+        self.assertTrue(packet.startswith(b"HEP3") and packet.endswith(b"rubbish\r\n\r\n"), packet)
+        self.assertIn((2001).to_bytes(4, "big"), packet)
+        self.assertIn(b"sipx1.example.com", packet)
         send(signal.SIGTERM)
         self.assertEqual(await node.ended, 0, node.lines)
 

@@ -29,6 +29,8 @@ from sipxha.sip.limits import MessageLimits
 SHORTEST_SECRET = 32
 """Bytes; what C{sipxha init} writes is twice as long."""
 
+HEP_PORT = 9060
+
 POSTGRES_PORT = 5432
 
 
@@ -121,6 +123,7 @@ class _Reading:
             limits=self._limits(),
             symbols=self._symbols(),
             emergency=self._emergency(),
+            hep=self._hep(),
         )
         self._look_for_port_collisions(config)
         return config
@@ -209,6 +212,16 @@ class _Reading:
     def _emergency(self) -> tuple[str, ...]:
         element = self._maybe("emergency")
         return () if element is None else tuple(dict.fromkeys((element.text or "").split()))
+
+    def _hep(self) -> model.Hep | None:
+        element = self._maybe("hep")
+        if element is None:
+            return None
+        address, port = _split_port(_text(element, "address"), HEP_PORT)
+        if port is None or not _is_address(address):
+            self._refuse(element, f"address must be address:port, not {_text(element, 'address')!r}")
+            return None
+        return model.Hep((address, port), int(_text(element, "id")))
 
     def _users(self) -> model.Users:
         element = self._must("users")

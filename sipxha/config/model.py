@@ -295,6 +295,16 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True)
+class Hep:
+    """
+    C{<hep>}: where SIP is mirrored to.
+    """
+
+    collector: tuple[str, int]
+    agent: int
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """
     C{<limits>}: what one sender may cost each of our SIP services.
@@ -336,6 +346,8 @@ class Config:
     symbols: Symbols = Symbols()
     emergency: tuple[str, ...] = ()
     """Numbers that everybody may call, whatever happens."""
+
+    hep: Hep | None = None
 
     def rule_symbols(self) -> dict[str, str]:
         """

@@ -8,6 +8,7 @@ Sockets: everything that touches the network, and nothing that decides.
     - siblings: what endpoints of one process hand each other without a socket
     - connections: and which of the connections over TCP and TLS
     - udp, stream: datagrams and connections that carry SIP
+    - hep: mirrors all of that to a collector
     - stun: tells a phone behind a NAT which address it has
     - sip_tls: SIP over TLS; who the far end has proved to be
     - dns, names, dns_client: hops for a URI; records remembered; servers asked

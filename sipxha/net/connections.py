@@ -22,6 +22,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
 from sipxha.config.model import Limits
+from sipxha.net.hep import Mirror
 from sipxha.net.sip_tls import SipTls
 from sipxha.net.stream import SipStream
 from sipxha.sip.hop import Flow, Hop
@@ -104,6 +105,8 @@ class Connections:
 
     @ivar limits: What a connection, and a message on it, may take.
 
+    @ivar mirror: Sees what passes, if somebody is to.
+
     @ivar is_wanted: Whether connections are made and let in.
 
     @ivar closed: Hears of the flow of each connection that is lost, but for
@@ -120,12 +123,14 @@ class Connections:
         tls: SipTls | None,
         limits: Limits,
         is_neighbour: Callable[[str], bool],
+        mirror: Mirror | None = None,
     ) -> None:
         """
         @param source: The address that they are made from, or a wildcard.
         """
         self.receiver = receiver
         self.limits = limits
+        self.mirror = mirror
         self.is_wanted = False
         self.closed: Callable[[Flow], None] = lambda flow: None
         self.now: Callable[[], float] = reactor.seconds

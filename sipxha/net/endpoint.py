@@ -25,6 +25,7 @@ from sipxha.config.model import DEFAULT_LIMITS, Limits, Ports
 from sipxha.errors import LocalError, RemoteError
 from sipxha.net.branch import Branch, IBranchObserver
 from sipxha.net.driver import Driver
+from sipxha.net.hep import Mirror
 from sipxha.net.siblings import Siblings
 from sipxha.net.sip_tls import SipTls
 from sipxha.net.transports import DEFAULT_PORTS, Transports
@@ -136,6 +137,7 @@ class Endpoint(Service):
         is_neighbour: Callable[[str], bool] = lambda address: False,
         siblings: Siblings | None = None,
         security: SecurityEvents | None = None,
+        mirror: Mirror | None = None,
     ) -> None:
         """
         @param tls: Must be there if a TLS port is.
@@ -143,6 +145,7 @@ class Endpoint(Service):
             which may open any number of connections.
         @param siblings: The other endpoints of this process.
         @param security: Hears of what is no SIP.
+        @param mirror: Sees what passes through the sockets.
         """
         self.setName(name)
         self.advertised = advertised
@@ -157,7 +160,7 @@ class Endpoint(Service):
         self._layer = TransactionLayer()
         self._driver: Driver[Effect] = Driver(reactor, self._layer, self._perform, self._perform_failed)
         self._transports = Transports(
-            reactor, listen, ports, self, tls, limits, is_neighbour, siblings, advertised
+            reactor, listen, ports, self, tls, limits, is_neighbour, siblings, advertised, mirror
         )
         self._attempts: dict[ClientKey, _Attempt] = {}
         self._held: dict[ServerKey, Flow] = {}

@@ -149,6 +149,8 @@ class SipStream(Protocol):
             elif isinstance(each, MalformedMessage):
                 receiver.malformed_received(each, self.flow)
             else:
+                if self._connections.mirror is not None:
+                    self._connections.mirror.received(each.encode(), self.flow)
                 receiver.message_received(each, self.flow)
         if framer.closed:
             self.close()
@@ -167,6 +169,8 @@ class SipStream(Protocol):
             if self._unread > self._limits.unread:
                 self.transport.abortConnection()
                 return
+        if self._connections.mirror is not None and data[:1].isalpha():
+            self._connections.mirror.left(data, self.flow)
         self.transport.write(data)
 
     def allow_silence(self, seconds: float) -> None:

@@ -19,6 +19,7 @@ from twisted.internet.interfaces import IListeningPort
 from sipxha.config.model import DEFAULT_LIMITS, Limits, Ports
 from sipxha.errors import LocalError
 from sipxha.net.connections import Connections
+from sipxha.net.hep import Mirror
 from sipxha.net.siblings import HANDED, Siblings
 from sipxha.net.sip_tls import SipTls
 from sipxha.net.udp import MAX_DATAGRAM, SipDatagrams
@@ -96,6 +97,7 @@ class Transports:
         is_neighbour: Callable[[str], bool] = lambda address: False,
         siblings: Siblings | None = None,
         advertised: str = "",
+        mirror: Mirror | None = None,
     ) -> None:
         """
         @param tls: Must be there if a TLS port is.
@@ -103,11 +105,13 @@ class Transports:
             which may open any number of connections.
         @param siblings: Who else is in this process.
         @param advertised: The address under which they know us.
+        @param mirror: Sees what passes through the sockets.
         """
         self.receiver = receiver
         self._siblings = siblings or Siblings(reactor)
         self._advertised = advertised or listen
-        self.connections = Connections(reactor, listen, receiver, tls, limits, is_neighbour)
+        self.connections = Connections(reactor, listen, receiver, tls, limits, is_neighbour, mirror)
+        self._mirror = mirror
         self._reactor = reactor
         self._listen = listen
         self._limits = limits.message
@@ -141,7 +145,7 @@ class Transports:
     def _bind(self, transport: str, port: int) -> IListeningPort:
         listening: IListeningPort
         if transport == "udp":
-            datagrams = SipDatagrams(self.receiver, self._limits)
+            datagrams = SipDatagrams(self.receiver, self._limits, self._mirror)
             listening = self._reactor.listenUDP(port, datagrams, self._listen, MAX_DATAGRAM)
             self._datagrams = datagrams
         else:

@@ -22,6 +22,7 @@ from sipxha.sip.message import MalformedMessage
 from sipxha.sip.parser import parse_message
 
 if TYPE_CHECKING:
+    from sipxha.net.hep import Mirror
     from sipxha.net.transports import Receiver
 
 MAX_DATAGRAM = 65535
@@ -42,8 +43,11 @@ class SipDatagrams(DatagramProtocol):
     noisy = False
     transport: IUDPTransport
 
-    def __init__(self, receiver: Receiver, limits: MessageLimits = DEFAULT) -> None:
+    def __init__(
+        self, receiver: Receiver, limits: MessageLimits = DEFAULT, mirror: Mirror | None = None
+    ) -> None:
         self._receiver = receiver
+        self._mirror = mirror
         self._limits = limits
         self._local = ("", 0)
 
@@ -70,6 +74,8 @@ class SipDatagrams(DatagramProtocol):
                 self.send(answer, *addr[:2])
             return
         flow = Flow("udp", addr[0], addr[1], *self._local)
+        if self._mirror is not None:
+            self._mirror.received(datagram, flow)
         try:
             message = parse_message(datagram, self._limits)
         except MalformedMessage as error:
@@ -83,6 +89,9 @@ class SipDatagrams(DatagramProtocol):
 
         @return: Whether it could leave; not whether it arrives.
         """
+        if self._mirror is not None and data[:1].isalpha():
+            # Neither STUN nor what keeps a NAT awake.
+            self._mirror.left(data, Flow("udp", address, port, *self._local))
         try:
             self.transport.write(data, (address, port))
         except MessageLengthError:

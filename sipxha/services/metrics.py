@@ -171,6 +171,10 @@ class Metrics(Collector):
         if self._overview.fork_proxy is not None:
             emergencies = self._overview.fork_proxy.emergencies
             yield _counter("emergency_calls", "Emergency calls that were let through.", [({}, emergencies)])
+        if self._overview.mirror is not None:
+            mirror = self._overview.mirror
+            mirrored = [({"result": "sent"}, mirror.sent), ({"result": "lost"}, mirror.lost)]
+            yield _counter("hep_messages", "Messages that were mirrored.", mirrored)
         yield _counter("sip_messages", "Requests that came in, and answers that went out.", messages)
         yield _counter("sip_parse_errors", "What came in and is no SIP.", malformed)
         yield _gauge("transactions", "Transactions that are alive.", transactions)

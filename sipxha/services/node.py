@@ -37,6 +37,7 @@ from sipxha.config.pem_files import pem_problems, public_pem_problems
 from sipxha.errors import LocalError, RemoteError, SipxhaError
 from sipxha.net.dns import TRANSPORTS, Locator, resolver_for
 from sipxha.net.endpoint import Endpoint, ITransactionUser
+from sipxha.net.hep import Mirror
 from sipxha.net.postgres_gate import PostgresGate
 from sipxha.net.siblings import Siblings
 from sipxha.net.sip_tls import SipTls
@@ -353,6 +354,11 @@ class Node(Service):
         if config.call_resolver is not None:
             self._open_call_resolver(config.call_resolver, locator)
         node = config.node
+        if config.hep is not None:
+            self.overview.mirror = Mirror(
+                self._reactor, config.hep.collector, config.hep.agent, node.name, node.address
+            )
+            self._run(self.overview.mirror)
         self._neighbours = Neighbours(
             self._reactor, (node.address, node.listen), config.peers(), locator.addresses
         )
@@ -766,6 +772,7 @@ class Node(Service):
             is_neighbour=self._neighbours.knows,
             siblings=self._siblings,
             security=self.security,
+            mirror=self.overview.mirror,
         )
 
     def _ports(self) -> dict[str, dict[str, int]]:

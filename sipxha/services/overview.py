@@ -18,6 +18,7 @@ from sipxha.auth.failures import Failures
 from sipxha.auth.security_events import SecurityEvents
 from sipxha.config.model import Config
 from sipxha.net.endpoint import Endpoint
+from sipxha.net.hep import Mirror
 from sipxha.registry.binding import Binding
 from sipxha.registry.table import Registry
 from sipxha.services.call_log import CallLog
@@ -60,6 +61,7 @@ class Overview:
     fork_proxy: ForkProxy | None = None
     gate: Gate | None = None
     failures: Failures | None = None
+    mirror: Mirror | None = None
     security: SecurityEvents = field(default_factory=SecurityEvents)
     loop_lag: LoopLag = field(default_factory=partial(LoopLag, time.monotonic))
     certificates: Mapping[str, datetime] = field(default_factory=dict)

@@ -504,6 +504,16 @@ class RefusedTests(LoadCase):
         self.assertIn("it cannot be a wildcard", refused.problems[0])
         self.assertIn("server must be address:port, not 'dns.example.com'", refused.problems[1])
 
+    def test_a_collector_is_an_address(self) -> None:
+        """
+        Nothing is looked up for it.
+        """
+        for wrong in ("homer.example.com:9060", "10.1.1.20:x"):
+            self.assertEqual(
+                self.problems_with(f'<hep address="{wrong}" id="1"/>'),
+                [f"6: address must be address:port, not {wrong!r}"],
+            )
+
     def test_the_log_needs_a_folder(self) -> None:
         """
         Its file is made, its folder is not.
