@@ -246,6 +246,9 @@ class Phone(MultiService):
         self.notified: list[Request] = []
         """Every NOTIFY that came in."""
 
+        self.referred: list[Request] = []
+        """Every REFER that came in."""
+
         self._ringing: dict[ServerKey, Request] = {}
         self._unacknowledged: dict[str, IDelayedCall] = {}
         """When each answer is repeated, by Call-ID."""
@@ -536,6 +539,8 @@ class Phone(MultiService):
         status = 200
         if request.method == "NOTIFY":
             self.notified.append(request)
+        elif request.method == "REFER":
+            self.referred.append(request)
         elif request.method == "BYE":
             self._acknowledged(request.call_id)
             call = self.calls.pop(request.call_id, None)

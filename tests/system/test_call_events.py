@@ -349,6 +349,27 @@ class SlowTests(_EventsTestCase):
         for call_id in calls:
             await self.recorded(call_id, "RSE")
 
+    async def test_a_database_that_is_slow_holds_up_no_call(self) -> None:
+        """
+        Each row takes it a quarter of a second; all of them get there once.
+        """
+        slow = (
+            "CREATE FUNCTION slow() RETURNS trigger AS "
+            "$$ BEGIN PERFORM pg_sleep(0.25); RETURN NEW; END $$ LANGUAGE plpgsql"
+        )
+        connection = psycopg2.connect(dsn(self.east))
+        connection.autocommit = True
+        self.addCleanup(connection.close)
+        with connection.cursor() as cursor:
+            self.addCleanup(execute, dsn(self.east), "DROP FUNCTION slow CASCADE")
+            cursor.execute(slow)
+            cursor.execute(
+                "CREATE TRIGGER slow BEFORE INSERT ON call_state_events FOR EACH ROW EXECUTE FUNCTION slow()"
+            )
+        calls = [await self.one_call() for _ in range(10)]
+        for call_id in calls:
+            await self.recorded(call_id, "RSE")
+
     async def test_a_full_disk_costs_events_and_no_call(self) -> None:
         """
         Each lost one is counted, and the status says so; when there is room

@@ -297,6 +297,46 @@ class RequestTests(_ScenarioTestCase):
         request = self.ask("OPTIONS", self.called.aor, self.caller, ("max-forwards", "0"))
         self.assertEqual((await self.caller.exchange(request, self.door(self.east))).status, 483)
 
+    async def test_a_transfer_tells_how_it_goes(self) -> None:
+        """
+        The callee, at the other node, is sent on to a third, and says by NOTIFY
+        in that dialog what becomes of it: unasked, byte for byte, and through
+        both nodes when the caller's connection is the first one's.
+        """
+        third = await self.registered(self.east)
+        caller = await self.registered(self.east, "tcp")
+        call = await caller.call(self.called.aor, through=self.east.address)
+        far = self.called.calls[call.call_id]
+        refer = call.request("REFER")
+        refer.add("refer-to", f"<{third.aor}>")
+        refer.add("referred-by", f"<{caller.aor}>")
+        self.assertEqual((await caller.exchange(refer, call.first_hop())).status, 200)
+        (referred,) = self.called.referred
+        self.assertEqual(referred.get("refer-to"), f"<{third.aor}>")
+        onward = await self.called.call(
+            third.aor, None, self.west.address, ("referred-by", referred.get("referred-by") or "")
+        )
+        self.assertEqual(third.rung[0].get("referred-by"), f"<{caller.aor}>")
+        for state, fragment in (
+            ("active", b"SIP/2.0 100 Trying\r\n"),
+            ("terminated;reason=noresource", b"SIP/2.0 200 OK\r\n"),
+        ):
+            notify = far.request("NOTIFY")
+            for name, value in (
+                ("event", f"refer;id={referred.cseq.number}"),
+                ("subscription-state", state),
+                ("content-type", "message/sipfrag;version=2.0"),
+            ):
+                notify.add(name, value)
+            notify.body = fragment
+            self.assertEqual((await self.called.exchange(notify, far.first_hop())).status, 200)
+            heard = caller.notified[-1]
+            self.assertEqual((heard.body, heard.get("subscription-state")), (fragment, state))
+        self.assertEqual(len(caller.notified), 2)
+        for each in (call, onward):
+            self.assertEqual((await each.hang_up()).status, 200)
+        await until(lambda: self.east.events(call.call_id) == "RSTE", "the transfer is not recorded")
+
     async def test_S16_an_extension_that_a_proxy_must_know(self) -> None:
         """
         420, which names it.
