@@ -11,10 +11,12 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
 
-from tests.support.pair import pause, sipxha
+from sipxha.config.load import load
+from tests.support.pair import DOMAIN, pause, sipxha
 from tools import foreground
 from tools.interop.baresip import Baresip
 from tools.interop.linphone import Linphone
+from tools.interop.sipp import Sipp
 from tools.interop.softphone import Event, Line, Softphone
 from tools.interop.stage import Stage, number_of
 from tools.story import expect
@@ -23,6 +25,17 @@ TRANSPORTS = ("udp", "tcp", "tls")
 
 USERS = ("301", "302", "303", "311", "312", "313")
 """Of the three baresips, and of the three linphones."""
+
+FORWARDS = "320"
+"""Who is at none of them: his phone sends all callers on to somebody else."""
+
+ELSEWHERE = 'Reason: SIP;cause=200;text="Call completed elsewhere"'
+
+ALIASES = """\
+<items type="alias" xmlns="http://www.sipfoundry.org/sipX/schema/xml/alias-00-00">
+  <item><identity>desk@{domain}</identity><contact>&lt;sip:{user}@{domain}&gt;</contact></item>
+</items>
+"""
 
 reactor = foreground.reactor
 
@@ -173,6 +186,61 @@ class Phones:
         self._bill(caller, target, "C")
         return f"{caller.name}: {said}"
 
+    async def rung_together(self, transport: str) -> str:
+        """
+        The user of the baresip takes a linphone besides, at the other node: the
+        one answers, then the other; whichever does not stops ringing and is
+        told that it has missed nothing.
+        """
+        stage = self.stage
+        baresip, caller = self.pairs[transport]
+        place = TRANSPORTS.index(transport)
+        address = f"{stage.pair.network}.{121 + place}"
+        second = Linphone(
+            stage, baresip.line._replace(address=address, node=stage.west, rtp=20240 + 40 * place)
+        )
+        await second.start()
+        await stage.agree(is_phone, len(USERS) + 1, 15)
+        said = []
+        for answers, other in ((baresip, second), (second, baresip)):
+            other.forget()
+            await self._ring(caller, answers)
+            await other.sees(Event.RINGS)
+            answers.answer()
+            await answers.sees(Event.TALKS)
+            await caller.sees(Event.TALKS)
+            said.append(f"{other.name}: {await other.sees(Event.ENDED)}")
+            expect(other.heard(ELSEWHERE), f"{other.name} is not told why; see {other.folder}")
+            self._bill(caller, answers, "C")
+            await self._end(answers, caller)
+        await second.leave()
+        await stage.agree(is_phone, len(USERS))
+        return f"{'; '.join(said)}; {ELSEWHERE}"
+
+    async def forwarded(self, transport: str) -> str:
+        """
+        By an alias of the domain, and by a phone that answers 302: neither of
+        these two clients can be told to, so sipp does.
+        """
+        stage = self.stage
+        caller, callee = self.pairs[transport]
+        aliases = ALIASES.format(domain=DOMAIN, user=callee.line.user)
+        for node in stage.pair:
+            load(node.config).users.aliases.write_text(aliases)
+            await sipxha(reactor, "reload", "--config", str(node.config))
+        sipp = Sipp(stage.folder, f"forwards-{transport}")
+        address = f"{stage.pair.network}.{124 + TRANSPORTS.index(transport)}"
+        options = sipp.options("forwards", address, 5060)
+        stage.spawn(sipp, "sipp", *options, "-key", "forward", callee.line.user, "-m", "1")
+        contact = f"sip:{FORWARDS}@{address}:5060"
+        await sipxha(reactor, "register", FORWARDS, contact, "--config", str(stage.east.config))
+        for dialled in ("desk", FORWARDS):
+            await self._talk(caller, callee, dialled=dialled)
+            await self._end(callee, caller)
+        await sipxha(reactor, "unregister", FORWARDS, contact, "--config", str(stage.east.config))
+        expect(await sipp.ended == 0, sipp.complaint())
+        return f"desk@{DOMAIN} by alias.xml, {FORWARDS}@{DOMAIN} by 302"
+
     async def crosswise(self) -> str:
         """
         From each transport to each other one.
@@ -189,19 +257,21 @@ class Phones:
         baresip, linphone = self.pairs[transport]
         return [(baresip, linphone), (linphone, baresip)]
 
-    async def _ring(self, caller: Softphone, callee: Softphone) -> None:
+    async def _ring(self, caller: Softphone, callee: Softphone, dialled: str = "") -> None:
         caller.forget()
         callee.forget()
-        caller.dial(callee.line.user)
+        caller.dial(dialled or callee.line.user)
         await callee.sees(Event.RINGS)
         await caller.sees(Event.HEARS_RINGING)
 
-    async def _talk(self, caller: Softphone, callee: Softphone, termination: str = "C") -> None:
-        await self._ring(caller, callee)
+    async def _talk(
+        self, caller: Softphone, callee: Softphone, termination: str = "C", dialled: str = ""
+    ) -> None:
+        await self._ring(caller, callee, dialled)
         callee.answer()
         await callee.sees(Event.TALKS)
         await caller.sees(Event.TALKS)
-        self._bill(caller, callee, termination)
+        self.expected[caller.line.user, dialled or callee.line.user, termination] += 1
 
     async def _end(self, ends: Softphone, other: Softphone) -> str:
         ends.hang_up()

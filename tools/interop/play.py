@@ -72,7 +72,7 @@ class Interop:
     async def _play_together(self) -> None:
         story, stage = self.story, self.stage
         users = [*map(crowd.user, range(crowd.USERS)), *map(crowd.member, range(crowd.CROWD))]
-        users += [*phones.USERS, *calls.USERS, sipsak.PINGER]
+        users += [*phones.USERS, phones.FORWARDS, *calls.USERS, sipsak.PINGER]
         story.title("Two nodes, named by nsd")
         await story.step(
             f'a pair with digest="{DIGEST}" and min-expires="{MIN_EXPIRES}"', partial(stage.write, users)
@@ -141,6 +141,8 @@ class Interop:
                 ("the caller gives up", play.cancelled),
                 ("either holds a call, and goes on with it", play.held),
                 ("the callee sends the caller on to a third (REFER)", play.transferred),
+                ("both phones of a user ring, and one answers", play.rung_together),
+                ("callers are forwarded, by an alias and by a phone (302)", play.forwarded),
             ):
                 await story.step(f"{name}: {expected}", partial(work, transport))
         await story.step("each transport calls each other one", play.crosswise)

@@ -71,7 +71,7 @@ class Softphone(Client):
         self.stage = stage
         self.line = line
         self.name = f"{self.program} ({line.transport})"
-        self.folder: Path = stage.folder / f"{self.program}-{line.transport}"
+        self.folder: Path = stage.folder / f"{self.program}-{line.user}-{line.transport}"
         self.folder.mkdir()
         self._events: list[tuple[Event, str]] = []
 
@@ -107,6 +107,12 @@ class Softphone(Client):
                 f"{self.name}, after {limit:g} s: not {event.value!r}, but {said}; see {self.folder}",
             )
             await pause(reactor, 0.02)
+
+    def heard(self, text: str) -> bool:
+        """
+        Whether it has had a message with C{text}, by its own log.
+        """
+        return text in (self.folder / "log").read_text(errors="replace")
 
     async def start(self) -> None:
         """
