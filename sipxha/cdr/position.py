@@ -38,10 +38,10 @@ class Position(NamedTuple):
         Whether the database was restored or made anew since: then all is read again.
 
         @param last_id: The greatest id it has now.
-        @param event: What stands at our position; C{None} if nothing does, which happens
-            when events grow old and are purged.
+        @param event: What stands at our position; C{None} if nothing does.  A purge of ours leaves it
+            there; after one of somebody else there is not much to be read again.
         """
-        return last_id < self.last_id or (event is not None and _mark(event) != self.mark)
+        return last_id < self.last_id or event is None or _mark(event) != self.mark
 
     def after_page(self, rows: Sequence[tuple[int, CallStateEvent]], now: float, is_last: bool) -> Position:
         """

@@ -35,8 +35,14 @@ _TYPES = {
 _NAMES = Cdr._fields
 # What is the same whenever time decides the same.
 _FACTS = [name for name in _NAMES if name not in ("call_id", "as_of")]
-# A gateway that is not found today may have been yesterday.
-_LASTING = ("call_direction", "call_type")
+# What was known stays known: a gateway that is not found today may have been yesterday, and a host may
+# have lost events that it had.
+_LASTING = frozenset(
+    [
+        *("start_time", "connect_time", "reference", "caller_contact", "callee_contact", "caller_internal"),
+        *("callee_route", "caller_transport", "callee_transport", "call_direction", "call_type"),
+    ]
+)
 _NEW = {
     name: f"coalesce(excluded.{name}, cdrs.{name})" if name in _LASTING else f"excluded.{name}"
     for name in _NAMES

@@ -55,10 +55,10 @@ class PositionTests(SynchronousTestCase):
 
     def test_a_database_made_anew_is_noticed(self) -> None:
         """
-        By ids that went back, or by another row at the position; not by a purge.
+        By ids that went back, or by another row at the position, or none.
         """
         position = Position().after_page(_rows(1, 2, 3), 9.0, is_last=True)
         self.assertFalse(position.is_of_another_life(3, calls.ended(3.0)))
-        self.assertFalse(position.is_of_another_life(8, None))
+        self.assertTrue(position.is_of_another_life(8, None))
         self.assertTrue(position.is_of_another_life(2, None))
         self.assertTrue(position.is_of_another_life(8, calls.ended(4.0)))

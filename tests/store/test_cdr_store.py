@@ -86,6 +86,16 @@ class CdrStoreTests(TestCase):
             execute(self.dsn, "SELECT id, callee_contact FROM cdrs ORDER BY id")[0], (1, "<sip:c@d>")
         )
 
+    async def test_what_was_known_stays_known(self) -> None:
+        """
+        When a host has lost events and another gives as many new ones.
+        """
+        await self.store.write(Batch([RECORD]))
+        lost = RECORD._replace(start_time=None, caller_contact=None, events=RECORD.events + 1)
+        self.assertEqual((await self.store.write(Batch([lost]))).records, 1)
+        row = execute(self.dsn, "SELECT start_time IS NULL, caller_contact, events FROM cdrs")
+        self.assertEqual(row, [(False, RECORD.caller_contact, RECORD.events + 1)])
+
     async def test_a_batch_is_written_as_a_whole_or_not_at_all(self) -> None:
         """
         A position never stands past what was lost.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import psycopg2
+from psycopg2 import extensions
 from psycopg2.extensions import parse_dsn
 from psycopg2.extras import execute_values
 from twisted.internet import reactor
@@ -50,10 +51,18 @@ def log_events(dsn: str, *events: CallStateEvent) -> None:
     """
     connection = psycopg2.connect(dsn)
     try:
-        with connection, connection.cursor() as cursor:
-            execute_values(cursor, _INSERT, events, _VALUES, page_size=1000)
+        insert_events(connection, *events)
+        connection.commit()
     finally:
         connection.close()
+
+
+def insert_events(connection: extensions.connection, *events: CallStateEvent) -> None:
+    """
+    The same, to be committed later.
+    """
+    with connection.cursor() as cursor:
+        execute_values(cursor, _INSERT, events, _VALUES, page_size=1000)
 
 
 class Pair:
