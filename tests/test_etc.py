@@ -75,11 +75,13 @@ class InitScriptTests(SynchronousTestCase):
         for name, value in (
             ("BIN", self.folder),
             ("RUNAS", getpass.getuser()),
+            ("CONFIG", self.folder / "sipxha.xml"),
             ("LOGFILE", self.folder / "log" / "sipxha" / "sipxha.log"),
             ("RUNDIR", self.folder / "run" / "sipxha"),
         ):
             text, count = re.subn(rf"(?m)^{name}=.*$", f"{name}={value}", text)
             self.assertEqual(count, 1, name)
+        (self.folder / "sipxha.xml").touch()
         self.script = self.folder / "sipxha"
         self.script.write_text(text)
 
@@ -96,9 +98,18 @@ class InitScriptTests(SynchronousTestCase):
         """
         self.assertEqual(self.run_script("start"), (0, "sipxha is started\n"))
         log = self.folder / "log" / "sipxha" / "sipxha.log"
-        self.assertIn("sipxha --config /etc/sipxha/sipxha.xml", log.read_text())
+        self.assertIn(f"sipxha --config {self.folder}/sipxha.xml", log.read_text())
         self.assertTrue((self.folder / "run" / "sipxha" / "sipxha.pid").exists())
         self.assertEqual(log.parent.stat().st_mode & 0o777, 0o750)
+
+    def test_what_is_not_configured_is_not_started(self) -> None:
+        """
+        Which is no failure: so it is after the package was installed.
+        """
+        config = self.folder / "sipxha.xml"
+        config.unlink()
+        self.assertEqual(self.run_script("start"), (0, f"sipxha is not configured: {config} is missing\n"))
+        self.assertFalse((self.folder / "run").exists())
 
     def test_what_left_a_pid_file_is_dead(self) -> None:
         """

@@ -10,6 +10,10 @@ if every client got what it expected.
 
     play      the order of the chapters
     install   what pip installs, in a fresh environment
+    servers   docs/howto/two-servers.md, followed on bare Debian machines
+    page      what a page of the documentation has its reader do
+    lab       machines in namespaces
+    office    telephones that know nothing but the domain
     stage     the pair, its users, the clients' processes and what was counted
     dns       nsd, which serves the zone of the domain, and named-checkzone
     client    the process of a client

@@ -28,6 +28,9 @@ PACKAGES = {
     "fail2ban-regex": "fail2ban",
     "ip": "iproute2",
     "ss": "iproute2",
+    "/usr/sbin/debootstrap": "debootstrap",
+    "dpkg-buildpackage": "dpkg-dev",
+    "dh": "debhelper",
 }
 """The clients, and the Debian packages that have them."""
 

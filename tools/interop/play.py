@@ -17,7 +17,9 @@ from tools.interop.crowd import Crowd
 from tools.interop.cuts import Cuts
 from tools.interop.install import Installation
 from tools.interop.operations import Operations
+from tools.interop.page import sections
 from tools.interop.phones import Phones
+from tools.interop.servers import PAGE, Servers
 from tools.interop.sipsak import Sipsak
 from tools.interop.stage import DIGEST, MIN_EXPIRES, Stage
 from tools.interop.strangers import Strangers
@@ -25,10 +27,10 @@ from tools.story import Story, expect
 
 ROOT = Path(__file__).parent.parent.parent
 
-ALONE = ("install", "cuts")
+ALONE = ("install", "servers", "cuts")
 """Chapters that bring their own nodes."""
 
-AS_ROOT = ("cuts",)
+AS_ROOT = ("servers", "cuts")
 """Chapters that make networks of their own."""
 
 TOGETHER = ("softphones", "sipp", "sipsak", "strangers", "many", "calls", "operations")
@@ -57,6 +59,7 @@ class Interop:
         self.capture = Capture(folder)
         self.installation = Installation(folder / "install")
         self.cuts = Cuts(folder)
+        self.servers = Servers(folder / "servers")
         self._chapters = chapters
 
     async def play(self) -> None:
@@ -126,6 +129,21 @@ class Interop:
         )
         await story.step("its connection is lost without a reset; it comes back elsewhere", play.phone_moves)
         await story.step("all stop on SIGTERM, with status 0", play.end)
+
+    async def _servers(self) -> None:
+        story, play = self.story, self.servers
+        story.title(f"{PAGE.relative_to(ROOT)}, on bare machines")
+        before = len(story.failures)
+        await story.step("the Debian package is built", play.build)
+        await story.step("three machines with Debian, one of them the name server", play.install_debian)
+        for heading, steps in sections(PAGE.read_text()):
+            if len(story.failures) == before:
+                await story.step(heading, partial(play.follow, steps))
+        if len(story.failures) > before:
+            return
+        await story.step("logrotate begins a new log", play.rotate)
+        await story.step("the verbs of the init script", play.verbs)
+        await story.step("the package is removed, then purged", play.remove)
 
     async def _softphones(self) -> None:
         story, play = self.story, self.phones
@@ -247,4 +265,5 @@ class Interop:
         """
         self.installation.end()
         await self.cuts.stop()
+        self.servers.end()
         await self.stage.stop_all()
