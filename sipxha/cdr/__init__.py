@@ -11,6 +11,7 @@ Call state events in, call detail records out; values only.
     resolve.py     all events of one call -> its record
     record.py      the record: one row of C{cdrs}, and its termination codes
     ledger.py      the calls that may yet change, as their events come in
+    live.py        the calls that are not over, joined from what each node has seen
     position.py    how far a host has been read
     daily.py       moments that come once a day
     window.py      moments as people write them

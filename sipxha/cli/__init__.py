@@ -8,6 +8,7 @@ The C{sipxha} command of operators, one module for each verb.
     dns  cert     the zone fragment; authority and node certificates
     user  db      people; databases
     status        what a running node says: status, registrations, peers
+    calls         the calls of the cluster at this moment
     binding       register and unregister: contacts of users, on a running node
     life          reload and drain: what a running node does with itself
     import_sipx   what a sipXpbx server knew, taken over

@@ -21,6 +21,7 @@ VERBS = {
     "status": ("sipxha.cli.status:status", "Show how the running node is."),
     "peers": ("sipxha.cli.status:peers", "Show the registrars that the running node replicates with."),
     "registrations": ("sipxha.cli.status:registrations", "Show who is registered, and where."),
+    "calls": ("sipxha.cli.calls:calls", "Show the calls that ring or are talked in, on all nodes."),
     "register": ("sipxha.cli.binding:register", "Bind a contact to a user."),
     "unregister": ("sipxha.cli.binding:unregister", "End a contact of a user."),
     "reload": ("sipxha.cli.life:reload", "Have the running node read its files again."),

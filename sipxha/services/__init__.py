@@ -20,6 +20,7 @@ One Twisted service for each of a node's jobs.
     user_exchange the users of the nodes
     call_log      call state events into the journal and the database
     cse_hosts     the hosts of call state events, as a pass meets them
+    live_calls    the calls of all nodes at this moment
     gateway_hosts where the gateways are, by which a pass tells the direction of calls
     call_resolver one pass from call state events to call detail records
     skew          whose clock is wrong, as passes find it

@@ -20,6 +20,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from sipxha.cdr.event import CallStateEvent
+from sipxha.cdr.live import LiveCalls
+from sipxha.cdr.resolve import LIMITS
 from sipxha.store.cse_log import CseLog, encode_event, encode_reset
 from sipxha.store.journal import Journal, JournalFull, Position
 from sipxha.store.pool import DatabaseUnavailable, Pool, PoolClosed, StatementRefused
@@ -48,6 +50,7 @@ class CallLog(Service):
 
     @ivar lost: How many events the journal could not keep.
     @ivar is_writing: Whether the database took what it was last given.
+    @ivar live: The calls that are not over.
     @ivar written: How many records of the journal the database took, since the start.
     """
 
@@ -71,6 +74,8 @@ class CallLog(Service):
         self._trouble: str | None = None
         self._complained = float("-inf")
         self._unreported = 0
+        self.live = LiveCalls()
+        self._knows_earlier = False
         self.lost = 0
         self.written = 0
         self.is_writing = False
@@ -103,6 +108,7 @@ class CallLog(Service):
         in L{lost}, and the log says so once in a minute.
         """
         self._append(encode_event(event))
+        self.live.take(event)
 
     def trouble(self) -> str | None:
         """
@@ -191,6 +197,8 @@ class CallLog(Service):
                     self._journal.forget(position)
                 elif not self.running:
                     return
+                elif not self._knows_earlier:
+                    await self._recall()
                 else:
                     await self._next_event()
             except PoolClosed:
@@ -201,6 +209,21 @@ class CallLog(Service):
                 self._failing(error)
                 await deferLater(self._reactor, delay)
                 delay = min(2 * delay, LONGEST_DELAY)
+
+    async def _recall(self) -> None:
+        """
+        Hear of the calls that were set up in an earlier life of this node, once the database has all of
+        them.
+        """
+        self._knows_earlier = True
+        try:
+            earlier = await self._rows.open_calls(self._reactor.seconds() - LIMITS.max_call)
+        except StatementRefused as refused:
+            # A user that may only write.
+            self._log.debug("calls of earlier are not known: {reason}", reason=refused)
+            return
+        for event in earlier:
+            self.live.take(event)
 
     async def _next_event(self) -> None:
         self._idle = Deferred(self._forget_idle)

@@ -6,6 +6,7 @@ node, as JSON over HTTP.
     GET /registrations[?user=USER]  the current bindings, of all users or of one
     GET /users                      what the node holds of its users, after a look at their files
     GET /peers                      the registrars that we replicate with
+    GET /calls                      the calls that ring or are talked in, on all nodes
     GET /metrics                    the same as numbers, in the text format of Prometheus
     GET /openapi.json               what all of this is, for programs
     GET /healthz                    200 as long as the reactor turns
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredList, fail, maybeDeferred
 from twisted.internet.interfaces import IListeningPort, IPullProducer, IReactorTCP, IReactorUNIX
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -49,6 +50,12 @@ Action = Callable[[Any], "Deferred[Any]"]
 Takes what was posted, and fires with the answer; what was posted and cannot
 be used is a L{RemoteError}, what cannot be done now a L{LocalError}.
 """
+
+
+class NotJson(RemoteError):
+    """
+    What was posted cannot be read.
+    """
 
 
 class IConsoleReactor(IReactorTCP, IReactorUNIX):
@@ -94,6 +101,11 @@ class View(Protocol):
     def peers(self) -> Sequence[Row]:
         """
         The other registrars.
+        """
+
+    def calls(self) -> Deferred[dict[str, Any]]:
+        """
+        The calls that are not over, and which nodes have not said.
         """
 
 
@@ -169,6 +181,7 @@ class Api(Resource):
             b"/openapi.json": lambda request: self._shown(request, document()),
             b"/readyz": self._readyz,
             b"/registrations": self._registrations,
+            b"/calls": self._calls,
         }
         if metrics is not None:
             self._answers[b"/metrics"] = self._measured
@@ -200,9 +213,9 @@ class Api(Resource):
         request.setHeader(b"content-type", METRICS_TYPE)
         return self._metrics()
 
-    def _act(self, request: server.Request, action: Action) -> None:
+    def _later(self, request: server.Request, result: Deferred[Any]) -> None:
         """
-        Do what was posted, and answer when it is done.
+        Answer when there is a result.
         """
 
         def done(value: object) -> tuple[int, object]:
@@ -213,7 +226,12 @@ class Api(Resource):
             if isinstance(error, SipxhaError):
                 status = http.BAD_REQUEST if isinstance(error, RemoteError) else http.SERVICE_UNAVAILABLE
                 return status, {"error": str(error)}
-            self._log.failure("POST {path} was not done", failure, path=request.path.decode())
+            self._log.failure(
+                "{method} {path} was not done",
+                failure,
+                method=request.method.decode(),
+                path=request.path.decode(),
+            )
             return http.INTERNAL_SERVER_ERROR, {"error": "a fault of ours: see the log"}
 
         def answer(result: tuple[int, object]) -> None:
@@ -221,13 +239,19 @@ class Api(Resource):
                 request.write(self._encode(request, *result))
                 request.finish()
 
+        result.addCallbacks(done, failed).addCallback(answer)
+
+    def _act(self, request: server.Request, action: Action) -> None:
+        """
+        Do what was posted, and answer when it is done.
+        """
         assert request.content is not None
         try:
             posted = json.loads(request.content.read())
         except (ValueError, RecursionError):
-            answer((http.BAD_REQUEST, {"error": "expected JSON"}))
+            self._later(request, fail(NotJson("expected JSON")))
             return
-        maybeDeferred(action, posted).addCallbacks(done, failed).addCallback(answer)
+        self._later(request, maybeDeferred(action, posted))
 
     def _encode(self, request: server.Request, status: int, value: object) -> bytes:
         self._set_head(request, status)
@@ -245,6 +269,13 @@ class Api(Resource):
             return b""
         rows = self._view.registrations(users[0].decode(errors="replace") if users else None)
         _Listing(request, rows).start()
+        return server.NOT_DONE_YET
+
+    def _calls(self, request: server.Request) -> bytes | int:
+        self._set_head(request, http.OK)
+        if request.method == b"HEAD":
+            return b""
+        self._later(request, self._view.calls())
         return server.NOT_DONE_YET
 
     def _readyz(self, request: server.Request) -> bytes:

@@ -30,6 +30,7 @@ from sipxha.auth.failures import Failures
 from sipxha.auth.nonce import Nonces
 from sipxha.auth.security_events import SecurityEvents
 from sipxha.auth.users import Users
+from sipxha.cdr.event import CallStateEvent
 from sipxha.config import model
 from sipxha.config.certificates import CertificateUnusable, read_certificate
 from sipxha.config.load import ConfigurationRefused, load
@@ -59,6 +60,7 @@ from sipxha.services.edge import Edge
 from sipxha.services.gate import Gate
 from sipxha.services.gateway_hosts import find_gateways
 from sipxha.services.gateways import Gateways
+from sipxha.services.live_calls import ClusterCalls
 from sipxha.services.loop_lag import INTERVAL
 from sipxha.services.metrics import Metrics
 from sipxha.services.neighbours import Neighbours
@@ -351,6 +353,10 @@ class Node(Service):
         self._run(self._every(INTERVAL, self.overview.tick))
         if config.call_events is not None:
             self._open_call_events(config.call_events)
+        log = self.overview.call_log
+        self.overview.cluster_calls = ClusterCalls(
+            self._reactor, None if log is None else log.live, self.overview.states, self._calls_of
+        )
         if config.call_resolver is not None:
             self._open_call_resolver(config.call_resolver, locator)
         node = config.node
@@ -461,6 +467,10 @@ class Node(Service):
         self._authenticator.users = users
         if self.overview.replication is not None:
             self.overview.replication.users_changed()
+
+    def _calls_of(self, peer: str) -> Deferred[list[CallStateEvent]]:
+        assert self.overview.replication is not None
+        return self.overview.replication.calls_of(peer)
 
     def _read_certificates(self) -> None:
         """
@@ -592,6 +602,8 @@ class Node(Service):
                 security=self.security,
             )
             self.overview.replication = replication
+            if self.overview.call_log is not None:
+                replication.live = self.overview.call_log.live
             self._tls.append(replication.reload)
             self._run(replication)
             updated = replication.updated

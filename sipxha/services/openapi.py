@@ -11,6 +11,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import Any, get_type_hints
 
+from sipxha.cdr.live import RINGING, TALKING
 from sipxha.registry.binding import Binding
 from sipxha.services.drain import LIMIT, MOST_LIMIT
 from sipxha.services.reload import CHANGED, REFUSED, RESTART, UNCHANGED
@@ -111,6 +112,31 @@ SCHEMAS: dict[str, Schema] = {
     "Users": _object(
         "Which users the node goes by.", version=_maybe(_TEXT), users=_COUNT, trouble=_maybe(_TEXT)
     ),
+    "Calls": _object(
+        "The calls that are not over.",
+        calls={"type": "array", "items": {"$ref": "#/components/schemas/Call"}},
+        missing={
+            "type": "object",
+            "description": "Why a node's calls are not among them, by its name.",
+            "additionalProperties": _TEXT,
+        },
+    ),
+    "Call": _object(
+        "A call that rings or is talked in; its duration is that since the answer, in seconds.",
+        call_id=_TEXT,
+        state={"type": "string", "enum": [RINGING, TALKING]},
+        caller_aor=_TEXT,
+        callee_aor=_TEXT,
+        start_time=_maybe(_TIME),
+        connect_time=_maybe(_TIME),
+        duration=_maybe(_NUMBER),
+        caller_contact=_maybe(_TEXT),
+        callee_contact=_maybe(_TEXT),
+        caller_transport=_maybe(_TEXT),
+        callee_transport=_maybe(_TEXT),
+        caller_internal=_maybe(_FLAG),
+        observers=_NAMES,
+    ),
     "Health": _object("The process turns.", healthy={"type": "boolean", "enum": [True]}),
     "Readiness": _object("Whether SIP is open, and nothing missing.", ready=_FLAG, degraded=_FLAG),
     "Error": _object("Why not.", error=_TEXT),
@@ -159,6 +185,7 @@ def document() -> Schema:
             "/status": _question("status", "How the node is.", _ref("Status")),
             "/peers": _question("peers", "The registrars that it replicates with.", _list("Peer")),
             "/users": _question("users", "Which users it goes by.", _ref("Users")),
+            "/calls": _question("calls", "The calls that are not over, on all nodes.", _ref("Calls")),
             "/registrations": _question(
                 "registrations",
                 "Who is registered, and where.",

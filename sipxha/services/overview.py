@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from twisted.internet.defer import Deferred, succeed
+
 from sipxha.auth.failures import Failures
 from sipxha.auth.security_events import SecurityEvents
 from sipxha.config.model import Config
@@ -25,6 +27,7 @@ from sipxha.services.call_log import CallLog
 from sipxha.services.change_log import ChangeLog
 from sipxha.services.fork_proxy import ForkProxy
 from sipxha.services.gate import Gate
+from sipxha.services.live_calls import ClusterCalls
 from sipxha.services.loop_lag import LoopLag
 from sipxha.services.replication import Replication
 from sipxha.services.resolution import Resolution
@@ -63,6 +66,7 @@ class Overview:
     failures: Failures | None = None
     mirror: Mirror | None = None
     security: SecurityEvents = field(default_factory=SecurityEvents)
+    cluster_calls: ClusterCalls | None = None
     loop_lag: LoopLag = field(default_factory=partial(LoopLag, time.monotonic))
     certificates: Mapping[str, datetime] = field(default_factory=dict)
     """When those that are shown end, by their files."""
@@ -86,7 +90,7 @@ class Overview:
         """
         The node as a whole.
         """
-        states = self._states()
+        states = self.states()
         registry = self.registry
         troubles = self._troubles()
         return {
@@ -146,14 +150,25 @@ class Overview:
         """
         return [] if self.replication is None else self.replication.peers()
 
-    def _states(self) -> dict[str, State]:
+    def calls(self) -> Deferred[dict[str, Any]]:
+        """
+        The calls that are not over, on all nodes.
+        """
+        if self.cluster_calls is None:
+            return succeed({"calls": [], "missing": {}})
+        return self.cluster_calls.tell()
+
+    def states(self) -> dict[str, State]:
+        """
+        How it stands with each peer, by its name.
+        """
         return {} if self.replication is None else self.replication.states()
 
     def _troubles(self) -> list[str]:
         # Until SIP opens, an Uninitialized peer is one that we are about to greet.
         expected = {State.REACHABLE} if self.is_ready else {State.REACHABLE, State.UNINITIALIZED}
         troubles = [
-            f"{name} is {state.value}" for name, state in self._states().items() if state not in expected
+            f"{name} is {state.value}" for name, state in self.states().items() if state not in expected
         ]
         if self.replication is not None:
             for name, differs in self.replication.disagreement().items():

@@ -23,6 +23,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from sipxha.auth.security_events import SecurityEvents
+from sipxha.cdr.event import CallStateEvent
+from sipxha.cdr.live import LiveCalls
 from sipxha.config import model
 from sipxha.errors import SipxhaError
 from sipxha.net.driver import Driver
@@ -34,12 +36,15 @@ from sipxha.services.acknowledgement import Acknowledgement
 from sipxha.services.user_exchange import UserExchange
 from sipxha.services.user_files import UserFiles
 from sipxha.store.registrations import NotYetWritten, RegistrationStore
-from sipxha.sync import agreement, wire
+from sipxha.sync import agreement, live_events, rpc, wire
 from sipxha.sync import effects as fx
 from sipxha.sync.dialects import DIALECTS, Spoken
 from sipxha.sync.engine import Engine
 from sipxha.sync.link import Link, State
 from sipxha.sync.mesh import Settings
+
+MOST_LIVE = 1 << 26
+"""Octets of what a peer tells of its calls."""
 
 PURGE_INTERVAL = 2.0
 PURGE_SIZE = 1000
@@ -50,6 +55,7 @@ class Replication(Service):
     """
     The registrar's ties to its peers.
 
+    @ivar live: The calls that this node sees, for peers that ask.
     @ivar resets: How often numbering was agreed on anew, by peer.
     @ivar differences: How often a peer was found to hold other rows than we, by peer.
     @ivar pulled: How many rows were pulled from each peer.
@@ -98,6 +104,8 @@ class Replication(Service):
         if users is not None:
             client = RpcClient(reactor, self._tls, settings.port, self._where)
             self._users = UserExchange(reactor, config.node.name, self._known, users, client)
+        self._asking = RpcClient(reactor, self._tls, settings.port, self._where)
+        self.live: LiveCalls | None = None
         self._met: Deferred[None] = succeed(None)
         self._startup_limit = settings.startup_limit
         self._server = RpcServer(reactor, self._tls, self, security)
@@ -150,7 +158,7 @@ class Replication(Service):
             self._purging.stop()
         listening, self._listening = self._listening, None
         closed = maybeDeferred(listening.stopListening) if listening is not None else succeed(None)
-        closing = [closed, self._client.close(), self._server.close()]
+        closing = [closed, self._client.close(), self._asking.close(), self._server.close()]
         if self._users is not None:
             closing.append(self._users.stop())
         return DeferredList(closing, consumeErrors=True)
@@ -213,10 +221,30 @@ class Replication(Service):
         if self._users is not None and method in agreement.METHODS:
             self._users.call_received(exchange, method, params)
             return
+        if method == live_events.CALLS:
+            self._tell_calls(exchange, params)
+            return
         self._last_exchange += 1
         self._exchanges[self._last_exchange] = exchange
         now = self._driver.now()
         self._driver.perform(self._engine.call_received(self._last_exchange, method, params, now))
+
+    def calls_of(self, peer: str) -> Deferred[list[CallStateEvent]]:
+        """
+        Ask a peer for the events of the calls that it sees at the moment.  The question before must be over.
+
+        @return: Fails with L{wire.Fault}, L{CallFailed} or L{rpc.Malformed}.
+        """
+        question = live_events.write_call(self._engine.name)
+        answer = self._asking.call(peer, live_events.CALLS, question, live_events.read_event, most=MOST_LIVE)
+        return answer.addCallback(live_events.read_events)
+
+    def _tell_calls(self, exchange: Exchange, params: list[wire.Value]) -> None:
+        name = rpc.caller_of(params)
+        if name not in self._known:
+            raise wire.Fault(rpc.UNCONFIGURED_PEER, f"Unconfigured peer '{name[:255]}'")
+        events = [] if self.live is None else self.live.told(self._driver.now())
+        exchange.answer_pieces(live_events.write_events(events))
 
     def states(self) -> dict[str, State]:
         """

@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from sipxha.cdr.event import CallStateEvent
+from sipxha.cdr.live import MOST
 from sipxha.store.journal import START, Position
 from sipxha.store.pool import Pool, StatementRefused, Transaction
 
@@ -69,6 +70,16 @@ ON CONFLICT (journal) DO UPDATE SET segment = excluded.segment, "offset" = exclu
 """
 
 _LOAD_POSITION = 'SELECT segment, "offset" FROM journal_position WHERE journal = %s'
+
+_OPEN_CALLS = f"""
+SELECT {", ".join("extract(epoch FROM event_time)::float8" if name == "event_time" else name for name in CallStateEvent._fields)}
+  FROM call_state_events
+ WHERE call_id IN (
+        SELECT call_id FROM call_state_events
+         WHERE event_time > to_timestamp(%s) AT TIME ZONE 'UTC'
+         GROUP BY call_id HAVING bool_or(event_type = 'S') AND NOT bool_or(event_type = 'E')
+         ORDER BY min(event_time) DESC LIMIT %s)
+"""  # noqa: S608 (names from this module)
 
 _ABOUT_THE_DATA = ("22", "23", "54")
 """The SQLSTATE classes that say that a row, and not the database, is to blame:
@@ -157,6 +168,14 @@ class CseLog:
             return refused
 
         return self._pool.transaction(work).addCallback(self._report)
+
+    def open_calls(self, since: float) -> Deferred[list[CallStateEvent]]:
+        """
+        Give the events of calls that were set up and have not ended, of those that were seen after a moment.
+        """
+        return self._pool.run(_OPEN_CALLS, (since, MOST)).addCallback(
+            lambda rows: [CallStateEvent(*row) for row in rows]
+        )
 
     async def _position(self) -> Position:
         rows = await self._pool.run(_LOAD_POSITION, (self._journal,))

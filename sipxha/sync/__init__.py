@@ -18,6 +18,7 @@ Replication of the registry between nodes, as values.
     healing     whether nodes that told each other everything hold the same
     engine      start-up and operation over all links
     agreement   what nodes tell each other of users and rules
+    live_events what they tell of calls that are not over
 
 Nothing here knows a socket or a clock.  L{sipxha.services.replication} drives
 the engine, and L{sipxha.net} carries its calls.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +20,9 @@ from zope.interface import implementer
 
 from sipxha.cdr.event import CallStateEvent
 from sipxha.services.call_log import COMPLAINT_INTERVAL, CallLog
+from sipxha.store.cse_log import encode_event
 from sipxha.store.journal import START, Journal
+from tests.cdr import calls
 from tests.support.postgres import PostgresForTests
 
 OBSERVER = "10.1.1.50:5060"
@@ -228,6 +231,27 @@ class WriterTests(TestCase):
         server.execute("ALTER TABLE elsewhere RENAME TO call_state_events", dsn)
         await self.until(lambda: self._has(dsn, 2))
         self.assertEqual(log.status()["refused"], 0)
+
+    async def test_calls_of_an_earlier_life_are_known_again(self) -> None:
+        """
+        Those that have not ended; also what only the journal still held.
+        """
+        dsn = PostgresForTests.shared().fresh()
+        now = time.time()
+        first = self.log(dsn)
+        first.record(calls.requested(now, call_id="open"))
+        first.record(calls.set_up(now, call_id="open"))
+        for event in (calls.requested(now), calls.set_up(now), calls.ended(now)):
+            first.record(event)
+        await first.stopService()
+        journal = Journal(self.folder)
+        journal.append(encode_event(calls.ended(now, call_id="open", to_tag="c")))
+        journal.append(encode_event(calls.set_up(now, call_id="late")))
+        journal.append(encode_event(calls.set_up(now - 100_000, call_id="of last week")))
+        journal.close()
+        second = self.log(dsn)
+        await self.until(lambda: len(second.live) > 0)
+        self.assertEqual(sorted(event.call_id for event in second.live.told(now)), ["late"])
 
     async def test_events_are_made_durable_without_being_asked(self) -> None:
         """

@@ -10,7 +10,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import fail, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.testing import MemoryReactor
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
@@ -56,6 +56,12 @@ class FakeNode:
         One peer.
         """
         return [{"name": "sipx2.example.com"}]
+
+    def calls(self) -> Deferred[dict[str, Any]]:
+        """
+        One call.
+        """
+        return succeed({"calls": [{"call_id": "a"}], "missing": {}})
 
 
 def ask(api: Resource, path: bytes, method: bytes = b"GET", **query: bytes) -> tuple[int, Any]:
@@ -154,8 +160,20 @@ class ApiTests(SynchronousTestCase):
         """
         Also not below those that do.
         """
-        for path in (b"/", b"/status/", b"/calls"):
+        for path in (b"/", b"/status/", b"/voicemail"):
             self.assertEqual(ask(self.api, path), (404, {"error": "no such page"}))
+
+    def test_calls_are_told_when_all_nodes_have_said(self) -> None:
+        """
+        A HEAD asks nobody.
+        """
+        request: Any = DummyRequest([b""])
+        request.path, request.channel = b"/calls", object()
+        self.assertEqual(self.api.render(request), NOT_DONE_YET)
+        self.assertEqual(json.loads(b"".join(request.written)), {"calls": [{"call_id": "a"}], "missing": {}})
+        request = DummyRequest([b""])
+        request.path, request.method = b"/calls", b"HEAD"
+        self.assertEqual(self.api.render(request), b"")
 
     def test_nothing_can_be_changed(self) -> None:
         """

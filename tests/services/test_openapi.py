@@ -12,6 +12,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from sipxha.cli.calls import COLUMNS as CALL_COLUMNS
 from sipxha.cli.status import PEER_COLUMNS, REGISTRATION_COLUMNS, STATUS_COLUMNS
 from sipxha.services import console
 from sipxha.services.openapi import SCHEMAS, document
@@ -65,5 +66,6 @@ class DocumentTests(SynchronousTestCase):
             ("Status", STATUS_COLUMNS),
             ("Peer", PEER_COLUMNS),
             ("Registration", REGISTRATION_COLUMNS),
+            ("Call", CALL_COLUMNS),
         ):
             self.assertEqual(set(SCHEMAS[name]["properties"]), set(columns), name)
