@@ -159,8 +159,9 @@ class Endpoint(Service):
         self._reactor = reactor
         self._layer = TransactionLayer()
         self._driver: Driver[Effect] = Driver(reactor, self._layer, self._perform, self._perform_failed)
+        self._siblings = Siblings(reactor) if siblings is None else siblings
         self._transports = Transports(
-            reactor, listen, ports, self, tls, limits, is_neighbour, siblings, advertised, mirror
+            reactor, listen, ports, self, tls, limits, is_neighbour, self._siblings, advertised, mirror
         )
         self._attempts: dict[ClientKey, _Attempt] = {}
         self._held: dict[ServerKey, Flow] = {}
@@ -396,6 +397,14 @@ class Endpoint(Service):
         """
         Something well-formed came in.
         """
+        is_held = self._siblings.hold()
+        try:
+            self._take(message, flow)
+        finally:
+            if is_held:
+                self._siblings.release()
+
+    def _take(self, message: Message, flow: Flow) -> None:
         if isinstance(message, Request):
             self._count(message.method)
             try:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 HANDED = -1
 """The connection of a L{Flow} from a sibling; real ones count from 1."""
 
+MOST = 64
+"""Messages that are delivered before the sockets have their turn again: who goes in circles blocks nobody."""
+
 
 class Siblings:
     """
@@ -39,6 +42,7 @@ class Siblings:
         self._reactor = reactor
         self._places: dict[tuple[str, str, int], Receiver] = {}
         self._waiting: deque[tuple[tuple[str, str, int], Message, Flow]] = deque()
+        self._is_held = False
 
     def add(self, transport: str, address: str, port: int, receiver: Receiver) -> None:
         """
@@ -83,17 +87,33 @@ class Siblings:
         place = (transport, *to)
         if place not in self._places:
             return False
-        if not self._waiting:
-            self._reactor.callLater(0, self._deliver)
+        if not self._is_held and not self._waiting:
+            self._reactor.callLater(0, self.release)
         self._waiting.append((place, message, Flow(transport, *sender, *to, HANDED)))
         return True
 
-    def _deliver(self) -> None:
+    def hold(self) -> bool:
         """
-        Let everybody have what waits by now; what comes of it waits in turn.
+        Somebody begins with a message from a socket, and will L{release} what
+        comes of it when he is done: a turn of the reactor for each message
+        costs as much as some messages.
+
+        @return: Whether he is to; if not, somebody else will.
         """
-        waiting, self._waiting = self._waiting, deque()
-        for place, message, flow in waiting:
+        if self._is_held or self._waiting:
+            return False
+        self._is_held = True
+        return True
+
+    def release(self) -> None:
+        """
+        Let everybody have what waits, and what comes of it.
+        """
+        self._is_held = True
+        left = MOST
+        while self._waiting and left:
+            left -= 1
+            place, message, flow = self._waiting.popleft()
             receiver = self._places.get(place)
             if receiver is None:
                 continue
@@ -102,3 +122,6 @@ class Siblings:
             except Exception:
                 # As with what comes from a socket: the others are owed theirs.
                 self._log.failure("a message of a sibling was not taken")
+        self._is_held = False
+        if self._waiting:
+            self._reactor.callLater(0, self.release)

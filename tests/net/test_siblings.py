@@ -7,7 +7,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from sipxha.config.model import Ports
-from sipxha.net.siblings import HANDED, Siblings
+from sipxha.net.siblings import HANDED, MOST, Siblings
 from sipxha.net.transports import Transports
 from sipxha.sip.hop import Flow, Hop
 from sipxha.sip.message import Message, Request, Response
@@ -105,6 +105,32 @@ class SiblingsTests(SynchronousTestCase):
         self.assertEqual(message.status, 200)
         self.assertIsNot(message, answer)
         self.assertEqual(back, Flow("tcp", ADDRESS, REGISTRAR, ADDRESS, PROXY, HANDED))
+
+    def test_what_comes_of_a_socket_s_message_needs_no_turn_of_the_reactor(self) -> None:
+        """
+        It is delivered when that message is done with.
+        """
+        self.assertTrue(self.siblings.hold())
+        self.assertFalse(self.siblings.hold())
+        self.send()
+        self.assertEqual(self.at_registrar.messages, [])
+        self.siblings.release()
+        self.assertEqual(len(self.at_registrar.messages), 1)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_what_goes_in_circles_gives_way_to_the_sockets(self) -> None:
+        """
+        After a number of messages; then it goes on.
+        """
+        self.assertTrue(self.siblings.hold())
+        for cseq in range(MOST + 1):
+            self.send(cseq)
+        self.siblings.release()
+        self.assertEqual(len(self.at_registrar.messages), MOST)
+        self.assertFalse(self.siblings.hold())
+        self.reactor.advance(0)
+        self.assertEqual(len(self.at_registrar.messages), MOST + 1)
+        self.assertTrue(self.siblings.hold())
 
     def test_a_fault_costs_one_message(self) -> None:
         """
