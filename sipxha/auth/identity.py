@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hmac
 import re
+from functools import lru_cache
 from typing import Final
 
 HEADER: Final = "X-Sipx-Identity"
@@ -46,6 +47,8 @@ def verify(secret: bytes, value: str, call_id: str, from_tag: str, now: float) -
     return identity if abs(now - int(stamp, 16)) <= _LIFETIME else None
 
 
+# One is signed for each branch, and read by the next service of the same process.
+@lru_cache(maxsize=1024)
 def _seal(secret: bytes, *parts: str) -> str:
     text = "\n".join(("identity", *parts))
     return hmac.digest(secret, text.encode("utf-8", "surrogateescape"), "sha256")[:16].hex()

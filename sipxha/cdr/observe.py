@@ -122,10 +122,9 @@ def _event(
 
 def _tag(message: Message, name: str) -> str | None:
     try:
-        address = message.from_ if name == "from" else message.to
+        return (message.from_tag if name == "from" else message.to_tag) or None
     except MalformedField:
         return None
-    return address.tag or None
 
 
 def _contact(message: Message) -> str | None:

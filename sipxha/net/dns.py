@@ -10,6 +10,7 @@ tell the L{Locator} of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache, partial
 from ipaddress import ip_address
 from typing import Any, NamedTuple
 
@@ -119,8 +120,9 @@ class Locator:
         self._names = Names(reactor, resolver)
         self._chance = chance
         self.set_own_names(own_names)
+        # Nearly all requests are for a few places: our own servers, and phones that call at length.
+        self._target = lru_cache(maxsize=PLANS)(partial(target_of, spoken=transports))
         self._families = families
-        self._transports = transports
         self._quarantine = Quarantine(QUARANTINE)
         self._plans: dict[Target, _Plan] = {}
 
@@ -138,7 +140,7 @@ class Locator:
             (there is none) or L{DNSFailed} (nobody knows).
         """
         try:
-            target = target_of(uri, self._transports)
+            target = self._target(uri)
         except Unlocatable as reason:
             return fail(reason)
         if target.is_numeric:

@@ -26,7 +26,7 @@ from sipxha.errors import LocalError, RemoteError
 from sipxha.net.branch import Branch, IBranchObserver
 from sipxha.net.driver import Driver
 from sipxha.net.hep import Mirror
-from sipxha.net.siblings import Siblings
+from sipxha.net.siblings import HANDED, Siblings
 from sipxha.net.sip_tls import SipTls
 from sipxha.net.transports import DEFAULT_PORTS, Transports
 from sipxha.sip import ids
@@ -322,7 +322,7 @@ class Endpoint(Service):
         for hop in hops:
             if self._transports.speaks(hop):
                 ack = request.copy()
-                ack.prepend("via", self._via(hop.transport, branch))
+                self._prepend_via(ack, hop.transport, branch)
                 self._transports.request(ack, hop, None)
                 return
 
@@ -354,7 +354,7 @@ class Endpoint(Service):
         """
         request = branch.request.copy()
         branch_id = ids.branch(self._mint) + suffix
-        request.prepend("via", self._via(hop.transport, branch_id))
+        self._prepend_via(request, hop.transport, branch_id)
         detoured = False
         if (
             may_detour
@@ -405,34 +405,42 @@ class Endpoint(Service):
                 self._siblings.release()
 
     def _take(self, message: Message, flow: Flow) -> None:
+        # A sibling has looked at it already, and its Via is right as it is.
+        is_handed = flow.connection == HANDED
         if isinstance(message, Request):
             self._count(message.method)
             try:
-                check(message)
+                if not is_handed and not self._is_let_in(message, flow):
+                    return
+                effects = self._layer.request_received(message, flow, self._driver.now())
             except MalformedMessage as error:
                 self.malformed_received(error, flow)
                 return
-            stamp(message, flow.address, flow.port)
-            try:
-                if flow.transport == "tls":
-                    self._note_alias(message, flow)
-                if self.gate is not None and self._is_turned_away(message, flow, self.gate):
-                    return
-                effects = self._layer.request_received(message, flow, self._driver.now())
             except RemoteError as error:
                 self._refuse(message, flow, error)
                 return
         else:
             assert isinstance(message, Response)
             try:
-                check(message)
+                if not is_handed:
+                    check(message)
                 # RFC 3261 section 18.1.2: not ours, or misrouted.
-                if message.via.host.lower() != self._host:
+                if message.outline.host != self._host:
                     return
                 effects = self._layer.response_received(message, self._driver.now())
             except RemoteError:
                 return
         self._driver.perform(effects)
+
+    def _is_let_in(self, request: Request, flow: Flow) -> bool:
+        """
+        Whether a request from a socket is to be served; if not, it is answered.
+        """
+        check(request)
+        stamp(request, flow.address, flow.port)
+        if flow.transport == "tls":
+            self._note_alias(request, flow)
+        return self.gate is None or not self._is_turned_away(request, flow, self.gate)
 
     def answer_at_once(self, request: Request, flow: Flow) -> Response | None:
         """
@@ -481,6 +489,10 @@ class Endpoint(Service):
         # RFC 5923 section 5: requests may come back on the same connection.
         alias = ";alias" if transport == "tls" else ""
         return f"SIP/2.0/{transport.upper()} {self._host}:{port};branch={branch}{alias};rport"
+
+    def _prepend_via(self, request: Request, transport: str, branch: str) -> None:
+        sent_by = f"{self._host}:{self._transports.port(transport)}"
+        request.prepend_via(self._via(transport, branch), self._host, sent_by, branch)
 
     def _note_alias(self, request: Request, flow: Flow) -> None:
         via = request.via
@@ -544,7 +556,7 @@ class Endpoint(Service):
         if (
             self.is_draining
             and effect.flow.address not in self._own_addresses
-            and not effect.request.to.tag
+            and not effect.request.to_tag
             and not self.spares(effect.request)
         ):
             answer = self.own_response(effect.request, 503)

@@ -56,7 +56,7 @@ class EmergencyNumbers:
         try:
             uri = request.request_uri
             number = self._number(uri)
-            if number is None or request.to.tag or (uri.host and not self._serves(uri)):
+            if number is None or request.to_tag or (uri.host and not self._serves(uri)):
                 return None
         except MalformedField:
             return None

@@ -14,6 +14,7 @@ import binascii
 import hashlib
 import hmac
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 from sipxha.sip.message import Request
@@ -63,7 +64,7 @@ def is_admitted(secret: bytes, request: Request, taken: Iterable[Uri], parameter
     @return: whether one of them bears our signature for this Call-ID and for
         one of the two tags of this request.
     """
-    tags = {request.from_.tag, request.to.tag} - {None, ""}
+    tags = {request.from_tag, request.to_tag} - {None, ""}
     for uri in taken:
         tag, separator, signature = (uri.params.get(parameter) or "").partition("!")
         if not separator:
@@ -111,6 +112,8 @@ def names_of(secret: bytes, request: Request, taken: Iterable[Uri]) -> CallerNam
     return None
 
 
+# What an INVITE is signed with comes back in its ACK and its BYE.
+@lru_cache(maxsize=1024)
 def _signature(secret: bytes, call_id: str, from_tag: str, parameter: str) -> str:
     message = f"{parameter}\n{call_id}\n{from_tag}".encode("utf-8", "surrogateescape")
     digest = hmac.digest(secret, message, hashlib.sha256)

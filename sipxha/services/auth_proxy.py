@@ -84,7 +84,7 @@ class AuthProxy(Proxy):
         """
         if not request.request_uri.host:
             return Refusal(416)
-        if request.to.tag and route_state.is_admitted(self.cluster.secret, request, taken):
+        if request.to_tag and route_state.is_admitted(self.cluster.secret, request, taken):
             request.remove(IDENTITY)
             self.strip(request)
             return self._in_dialog(request, taken)
@@ -122,8 +122,8 @@ class AuthProxy(Proxy):
         hop = next_hop(request)
         if admission.names is not None:
             _rename(request, admission.names)
-        names = self._give_alias(request) if self.aliases and not request.to.tag else None
-        if request.method in OPENS_DIALOG and not request.to.tag:
+        names = self._give_alias(request) if self.aliases and not request.to_tag else None
+        if request.method in OPENS_DIALOG and not request.to_tag:
             self._record(request, hop, names)
         # To a GRUU a dialog comes by the forking proxy, which does not know it; by a token it does.
         if self.cluster.is_ours(hop) and not (admission.in_dialog and is_token(hop.user)):
@@ -137,7 +137,7 @@ class AuthProxy(Proxy):
         Log that a call ended or was transferred: once, where the dialog is
         known.  What is for a GRUU comes a second time, in nobody's name.
         """
-        if request.to.tag and not admission.in_dialog and admission.identity is None:
+        if request.to_tag and not admission.in_dialog and admission.identity is None:
             return
         if request.method == "BYE":
             self.log_event(observe.ended, request)
@@ -150,7 +150,7 @@ class AuthProxy(Proxy):
         """
         if self.aliases or admission.names is not None:
             response.set("from", request.get("from") or "")
-            if request.to.tag:
+            if request.to_tag:
                 response.set("to", request.get("to") or "")
         if request.method == "INVITE" and 200 <= response.status < 300:
             self.log_event(observe.set_up, request, response)
@@ -191,7 +191,7 @@ class AuthProxy(Proxy):
 
     def _prepend_route(self, request: Request, route: str, names: CallerNames | None) -> None:
         secret, call_id = self.cluster.secret, request.call_id
-        state = f";{route_state.PARAMETER}={route_state.sign(secret, call_id, request.from_.tag or '')}"
+        state = f";{route_state.PARAMETER}={route_state.sign(secret, call_id, request.from_tag or '')}"
         if names is not None:
             state += f";{route_state.CALLER_PARAMETER}={route_state.sign_names(secret, call_id, names)}"
         request.prepend("record-route", f"<{route}{state}>")
@@ -212,9 +212,9 @@ def _rename(request: Request, names: CallerNames) -> None:
     Inside a dialog call its caller what the receiver of C{request} knows him by.
     """
     tag = Address.parse(names.own).tag
-    if request.from_.tag == tag:
+    if request.from_tag == tag:
         request.set("from", names.alias)
-    elif request.to.tag == tag:
+    elif request.to_tag == tag:
         request.set("to", names.own)
 
 

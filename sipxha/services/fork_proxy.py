@@ -120,7 +120,7 @@ class ForkProxy(Proxy):
         if request.method == "REGISTER":
             if way is None and (self.edge.needs_flow(request, flow) or self.edge.wants_outbound(request)):
                 return self._promise(request, flow, admission)
-        elif request.method in OPENS_DIALOG and not request.to.tag:
+        elif request.method in OPENS_DIALOG and not request.to_tag:
             safe = request.request_uri.scheme == "sips"
             if self.edge.needs_flow(request, flow):
                 self._record(request, self.edge.route(flow, safe=safe))
@@ -177,7 +177,7 @@ class ForkProxy(Proxy):
     def _admission(
         self, request: Request, taken: list[Uri], flow: Flow, way: Flow | Uri | None
     ) -> Admission | Refusal:
-        is_in_dialog = bool(request.to.tag)
+        is_in_dialog = bool(request.to_tag)
         if is_in_dialog and self._is_recorded(request, taken):
             request.remove(IDENTITY)
             self.strip(request)
@@ -241,7 +241,7 @@ class ForkProxy(Proxy):
         Stay in the dialog that a request opens.  What follows passes unasked,
         for the route bears our signature.
         """
-        tag = request.from_.tag or ""
+        tag = request.from_tag or ""
         state = route_state.sign(self.cluster.secret, request.call_id, tag, route_state.EDGE_PARAMETER)
         request.prepend("record-route", f"<{route};{route_state.EDGE_PARAMETER}={state}>")
 
@@ -277,7 +277,7 @@ class ForkProxy(Proxy):
             return request.request_uri
         if not admission.in_dialog:
             self.vouch(request, admission)
-        if rule is not None and request.method == "SUBSCRIBE" and not request.to.tag:
+        if rule is not None and request.method == "SUBSCRIBE" and not request.to_tag:
             self._stay_with_server(request)
         hop = as_safe(self._authproxy if rule is None else Uri.parse(rule), request.request_uri)
         push_route(request, hop)
@@ -311,7 +311,7 @@ class ForkProxy(Proxy):
         """
         Log that a call was requested.
         """
-        if request.method == "INVITE" and not request.to.tag and admission.way is None:
+        if request.method == "INVITE" and not request.to_tag and admission.way is None:
             self.log_event(observe.requested, request, caller_internal=admission.identity is not None)
 
     def answering(self, request: Request, response: Response, admission: Admission) -> None:
@@ -322,7 +322,7 @@ class ForkProxy(Proxy):
         """
         if admission.registers_over is not None and 200 <= response.status < 300:
             self.edge.registered(request, response, admission.registers_over)
-        if request.method != "INVITE" or request.to.tag or admission.way is not None:
+        if request.method != "INVITE" or request.to_tag or admission.way is not None:
             return
         if response.status >= 300 and response.status not in (401, 407):
             self.log_event(observe.failed, request, response)

@@ -325,10 +325,11 @@ class Forwarding:
         return False
 
     def _arm(self) -> None:
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self._timer = None
+        timer = self._timer
         if self._context.is_over:
+            if timer is not None:
+                timer.cancel()
+                self._timer = None
             # What refers to itself stays in memory until the collector comes.
             for branch in self._branches:
                 branch.forget()
@@ -336,10 +337,16 @@ class Forwarding:
             self._proxy.ended(self._transaction)
             return
         deadline = self._context.next_deadline()
-        if deadline is not None:
+        if deadline is None:
+            return
+        # One that comes too early only arms itself again, which is cheaper
+        # than to move it each time that something rings.
+        if timer is None:
             self._timer = self._proxy.reactor.callLater(
                 max(0.0, deadline - self._now()), self._deadline_passed
             )
+        elif deadline < timer.getTime():
+            timer.reset(max(0.0, deadline - self._now()))
 
     def _deadline_passed(self) -> None:
         self._timer = None

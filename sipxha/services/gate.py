@@ -163,7 +163,7 @@ class Gate(Service):
         if self.spares(request):
             return True
         try:
-            if not request.to.tag or not request.has("route"):
+            if not request.to_tag or not request.has("route"):
                 return False
             routes = [route.uri for route in request.routes]
             return any(

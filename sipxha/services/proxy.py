@@ -255,7 +255,7 @@ class Proxy:
         request.remove(IDENTITY)
         for claim in claims:
             identity = signed_identity.verify(
-                self.cluster.secret, claim, request.call_id, request.from_.tag or "", now
+                self.cluster.secret, claim, request.call_id, request.from_tag or "", now
             )
             if identity == EMERGENCY:
                 return Admission(None, is_emergency=True)
@@ -309,7 +309,7 @@ class Proxy:
                 self.cluster.secret,
                 EMERGENCY if admission.is_emergency else admission.identity or NOBODY,
                 request.call_id,
-                request.from_.tag or "",
+                request.from_tag or "",
                 self.reactor.seconds(),
             ),
         )

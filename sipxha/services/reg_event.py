@@ -167,7 +167,7 @@ class RegEvents(Service):
             raise RegistrationRefused(420, "Bad Extension", (("Unsupported", required),))
         now = self._driver.now()
         our_tag = request.to_tag or ids.tag(self._mint)
-        key = (request.call_id, our_tag, request.from_.tag or "", _event_id(request))
+        key = (request.call_id, our_tag, request.from_tag or "", _event_id(request))
         if request.to_tag:
             if key not in self._notifier:
                 raise RegistrationRefused(481, "Subscription Does Not Exist")
@@ -242,7 +242,7 @@ class RegEvents(Service):
         Who sent a request, by the word of our servers.
         """
         for claim in request.rows(_IDENTITY):
-            tag = request.from_.tag or ""
+            tag = request.from_tag or ""
             identity = signed_identity.verify(self._secret, claim, request.call_id, tag, now)
             if identity is not None and self._terms.domain.serves(Uri.parse(f"sip:{identity}")):
                 return identity

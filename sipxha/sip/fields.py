@@ -19,7 +19,6 @@ _READ_FROM = {
     "to": ("outline",),
     "call-id": ("outline",),
     "cseq": ("outline",),
-    "max-forwards": ("outline",),
     "contact": ("star contact",),
 }
 """What else is kept of a field, beside its values."""

@@ -121,6 +121,17 @@ class Message(Fields):
             self._typed["outline"] = outline
         return outline
 
+    def prepend_via(self, value: str, host: str, sent_by: str, branch: str) -> None:
+        """
+        Put a Via on top that nobody needs to read: what is asked of it is told.
+
+        @param host: As in the L{outline}, like the others.
+        """
+        outline: Outline | None = self._typed.get("outline")
+        self.prepend("via", value)
+        if outline is not None:
+            self._typed["outline"] = outline._replace(host=host, sent_by=sent_by, branch=branch)
+
     def lengthen_via(self, end: str, more: str) -> bool:
         """
         Add parameters to the top Via without reading it, which costs as much
@@ -198,6 +209,14 @@ class Message(Fields):
         if held is None:
             held = self._typed["to"] = _read("to", self.get("to"), self._address)
         return held
+
+    @property
+    def from_tag(self) -> str | None:
+        """
+        The tag of From, if it has one.
+        """
+        outline: Outline | None = self._typed.get("outline")
+        return self.from_.tag if outline is None else outline.from_tag
 
     @property
     def to_tag(self) -> str | None:
@@ -413,7 +432,6 @@ class Request(Message):
         self._uri = uri
         self._written = None
         self._typed.pop("request-uri", None)
-        self._typed.pop("outline", None)
 
     @property
     def request_uri(self) -> Uri:

@@ -16,8 +16,6 @@ def client_key(message: Message) -> ClientKey:
     """
     The transaction that a response answers, or that a request begins.
     """
-    if isinstance(message, Request):
-        return ClientKey(message.via.branch or "", message.method)
     outline = message.outline
     return ClientKey(outline.branch, outline.method)
 

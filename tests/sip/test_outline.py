@@ -101,6 +101,32 @@ class OutlineTests(SynchronousTestCase):
         for name in ("Via", "From", "To", "Call-ID", "CSeq"):
             self.assertIsNone(a_request(without=name).usual_outline(), name)
 
+    def test_a_via_of_our_own_needs_no_reading(self) -> None:
+        """
+        What the outline says of it is what reading finds, whether or not the
+        rest was read before.
+        """
+        for is_read in (True, False):
+            message = a_request()
+            if is_read:
+                message.usual_outline()
+            message.prepend_via(
+                "SIP/2.0/TCP 10.0.0.1:5080;branch=z9hG4bKown", "10.0.0.1", "10.0.0.1:5080", "z9hG4bKown"
+            )
+            self.assertEqual(message.outline, parse_message(message.encode()).outline)
+            self.assertEqual(message.outline.branch, "z9hG4bKown")
+            self.assertEqual(message.via.port, 5080)
+
+    def test_tags_are_known_with_and_without_an_outline(self) -> None:
+        """
+        From the fields where nothing was read yet.
+        """
+        for is_read in (True, False):
+            message = a_request("To: <sip:b@h>;tag=2", without="To")
+            if is_read:
+                message.usual_outline()
+            self.assertEqual((message.from_tag, message.to_tag), (message.from_.tag, "2"))
+
     def test_a_change_of_a_field_changes_the_outline(self) -> None:
         """
         Nothing stale is told.
