@@ -137,10 +137,10 @@ def _vias(request: Request) -> tuple[str | None, int | None]:
     The branch of the topmost Via, and how many there are.
     """
     try:
-        vias = request.vias
+        count = request.via_count
+        return request.outline.branch or None if count else None, count
     except MalformedField:
         return None, None
-    return (vias[0].branch or None, len(vias)) if vias else (None, 0)
 
 
 def _reference(request: Request) -> str | None:

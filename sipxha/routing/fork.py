@@ -118,11 +118,18 @@ class _State(Enum):
     ENDED = auto()
 
 
+# Looked up once, as in L{sipxha.transaction.layer}.
+_TRYING = _State.TRYING
+_PROCEEDING = _State.PROCEEDING
+_CANCELLED = _State.CANCELLED
+_ENDED = _State.ENDED
+
+
 class _Branch:
     __slots__ = ("breadth", "deadline", "others", "ring_end", "state")
 
     def __init__(self, deadline: float | None, others: tuple[Target, ...], breadth: int) -> None:
-        self.state = _State.TRYING
+        self.state = _TRYING
         self.deadline = deadline
         self.others = others
         self.breadth = breadth
@@ -198,7 +205,7 @@ class ResponseContext:
         """
         Whether nothing more can come of this request.
         """
-        return self.answered and all(branch.state is _State.ENDED for branch in self._branches)
+        return self.answered and all(branch.state is _ENDED for branch in self._branches)
 
     def start(self, targets: Sequence[Target], now: float) -> list[Effect]:
         """
@@ -217,11 +224,11 @@ class ResponseContext:
         status = response.status
         if status < 200:
             return self._provisional(held, branch, response, now)
-        if held.state is _State.ENDED:
+        if held.state is _ENDED:
             # RFC 3261 16.7 step 5: any 2xx to an INVITE goes on, the late one too.
             return [Forward(response, branch)] if self._is_invite and status < 300 else []
-        was_cancelled = held.state is _State.CANCELLED
-        held.state = _State.ENDED
+        was_cancelled = held.state is _CANCELLED
+        held.state = _ENDED
         held.deadline = None
         if status < 300:
             if self.answered and not self._is_invite:
@@ -259,8 +266,8 @@ class ResponseContext:
         A branch gave a sign of life, if only a 100.
         """
         held = self._branches[branch]
-        if self._patience is not None and held.state is _State.TRYING:
-            held.state = _State.PROCEEDING
+        if self._patience is not None and held.state is _TRYING:
+            held.state = _PROCEEDING
             held.deadline = now + TIMER_C
 
     def cancelled(self, now: float, reason: str | None = None) -> list[Effect]:
@@ -276,7 +283,12 @@ class ResponseContext:
         """
         @return: when L{deadline_passed} is due, if ever.
         """
-        return min((b.deadline for b in self._branches if b.deadline is not None), default=None)
+        soonest = None
+        for branch in self._branches:
+            deadline = branch.deadline
+            if deadline is not None and (soonest is None or deadline < soonest):
+                soonest = deadline
+        return soonest
 
     def deadline_passed(self, now: float) -> list[Effect]:
         """
@@ -287,19 +299,19 @@ class ResponseContext:
         for number, branch in enumerate(self._branches):
             if branch.deadline is None or branch.deadline > now:
                 continue
-            is_silent = branch.state is _State.TRYING and self._patience is not None
-            if branch.state is not _State.CANCELLED:
+            is_silent = branch.state is _TRYING and self._patience is not None
+            if branch.state is not _CANCELLED:
                 effects.append(self._cancel(number, branch, now, RANG_TOO_LONG))
                 if not is_silent:
                     continue
-            branch.state = _State.ENDED
+            branch.state = _ENDED
             branch.deadline = None
         return effects + self._conclude(now)
 
     def _provisional(self, held: _Branch, branch: int, response: Response, now: float) -> list[Effect]:
-        if held.state is _State.TRYING:
-            held.state = _State.PROCEEDING
-        if held.state is _State.PROCEEDING and self._is_invite and response.status > 100:
+        if held.state is _TRYING:
+            held.state = _PROCEEDING
+        if held.state is _PROCEEDING and self._is_invite and response.status > 100:
             if response.body:
                 # Somebody is told something: that is more than ringing.
                 held.ring_end = None
@@ -334,7 +346,7 @@ class ResponseContext:
         count = 1
         while count < len(targets) and targets[count].q == targets[0].q and not self._in_turn:
             count += 1
-        free = self._breadth - sum(each.breadth for each in self._branches if each.state is not _State.ENDED)
+        free = self._breadth - sum(each.breadth for each in self._branches if each.state is not _ENDED)
         # Whatever starts others has ended itself, and left its own.
         count = min(count, free)
         group = targets[:count]
@@ -362,11 +374,11 @@ class ResponseContext:
         return [
             self._cancel(number, branch, now, reason)
             for number, branch in enumerate(self._branches)
-            if branch.state in (_State.TRYING, _State.PROCEEDING)
+            if branch.state in (_TRYING, _PROCEEDING)
         ]
 
     def _cancel(self, number: int, branch: _Branch, now: float, reason: str | None) -> Effect:
-        branch.state = _State.CANCELLED
+        branch.state = _CANCELLED
         branch.deadline = now + CANCEL_PATIENCE
         return CancelBranch(number, reason)
 
@@ -386,7 +398,7 @@ class ResponseContext:
         """
         Go on with the next group, or answer upstream when all branches ended.
         """
-        if self.answered or any(branch.state is not _State.ENDED for branch in self._branches):
+        if self.answered or any(branch.state is not _ENDED for branch in self._branches):
             return []
         if self._waiting:
             return self._start_group(self._waiting, now)

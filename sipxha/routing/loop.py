@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 
 from sipxha.sip.message import Request
-from sipxha.sip.via import Via
 
 _SEPARATOR = "."
 _KEY_LENGTH = 16
@@ -38,11 +37,14 @@ def branch_suffix(key: str) -> str:
     return _SEPARATOR + key
 
 
-def is_loop(vias: list[Via], sent_by: frozenset[tuple[str, int | None]], key: str) -> bool:
+def is_loop(request: Request, sent_by: frozenset[tuple[str, int | None]], key: str) -> bool:
     """
-    @param vias: all Vias of the request.
     @param sent_by: host and port of the own Vias.
     @param key: of the request, by L{loop_key}.
     """
     suffix = branch_suffix(key)
-    return any((via.host, via.port) in sent_by and (via.branch or "").endswith(suffix) for via in vias)
+    if not any(suffix in row for row in request.rows("via")):
+        return False
+    return any(
+        (via.host, via.port) in sent_by and (via.branch or "").endswith(suffix) for via in request.vias
+    )

@@ -223,6 +223,8 @@ def _is_safe(request: Request) -> bool:
     Whether the caller wants to be called back safely: his Contact is sips
     where his own request was (RFC 3261 section 12.1.1), whatever it became.
     """
+    if "sips:" not in (request.get("contact") or "").lower():
+        return False
     try:
         return bool(request.contacts) and request.contacts[0].uri.scheme == "sips"
     except MalformedField:

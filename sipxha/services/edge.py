@@ -151,12 +151,11 @@ class Edge(Service):
         Never so where another proxy stands between it and us: then the flow
         leads to that proxy, which has a Path of its own (RFC 5626 section 5.1).
         """
-        vias = request.vias
-        if len(vias) != 1:
+        if request.via_count != 1:
             return False
         if flow.transport != "udp" or _goes_by_gruu(request):
             return True
-        (via,) = vias
+        via = request.via
         # A Contact elsewhere is no sign: who registers may bind another device (RFC 3261 section 10.2).
         if via.host.strip("[]") != flow.address:
             return _is_numeric(via.host)
@@ -167,7 +166,7 @@ class Edge(Service):
         Whether the phone that registers asks for outbound (RFC 5626 section 4.2).
         """
         if (
-            len(request.vias) != 1
+            request.via_count != 1
             or not request.has("supported")
             or "reg-id" not in (request.get("contact") or "").lower()
         ):
@@ -298,7 +297,7 @@ class Edge(Service):
         promise = self._promises.get(flow.connection) if flow.connection else None
         if promise is None or not promise.identity or not self._authenticated:
             return None
-        if promise.until <= self._reactor.seconds() or len(request.vias) != 1:
+        if promise.until <= self._reactor.seconds() or request.via_count != 1:
             return None
         return promise.identity if self._domain.identity(request.from_.uri) == promise.identity else None
 

@@ -323,7 +323,8 @@ class Proxy:
         options = request.values("proxy-require")
         if options:
             return Refusal(420, None, (("unsupported", ", ".join(options)),))
-        if loop.is_loop(request.vias, self._sent_by, key):
+        request.via_count  # noqa: B018  (more than may be is 400)
+        if loop.is_loop(request, self._sent_by, key):
             return Refusal(482)
         return None
 

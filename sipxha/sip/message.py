@@ -191,6 +191,14 @@ class Message(Fields):
         return list(held)
 
     @property
+    def via_count(self) -> int:
+        """
+        How many Via values there are; those below the top one are not read.
+        """
+        held: tuple[Via, ...] | None = self._typed.get("via")
+        return len(self._many("via")) if held is None else len(held)
+
+    @property
     def from_(self) -> Address:
         """
         Who asks (20.20).
@@ -285,7 +293,9 @@ class Message(Fields):
         """
         held: tuple[Address, ...] | None = self._typed.get("route")
         if held is None:
-            held = self._read_all("route", self._address)
+            held = self._read_all("route", _route)
+            for address in held:
+                self._check_params(address.uri, address.raw)
         return list(held)
 
     @property
@@ -338,19 +348,25 @@ class Message(Fields):
 
     def _address(self, text: str) -> Address:
         address = Address.parse(text)
-        if len(address.uri.params) > self.limits.uri_params:
-            raise MalformedField("address", text)
+        self._check_params(address.uri, text)
         return address
 
+    def _check_params(self, uri: Uri, text: str) -> None:
+        if len(uri.params) > self.limits.uri_params:
+            raise MalformedField("address", text)
+
     def _read_all(self, name: str, parse: Any, skip: str = "") -> tuple[Any, ...]:
-        values = self.values(name)
-        if len(values) > (self.limits.vias if name == "via" else self.limits.values):
-            raise MalformedField(name, f"{len(values)} values")
         try:
-            held = self._typed[name] = tuple([parse(value) for value in values if value != skip])
+            held = self._typed[name] = tuple([parse(value) for value in self._many(name) if value != skip])
         except MalformedField as found:
             raise MalformedField(name, found.value) from found
         return held
+
+    def _many(self, name: str) -> list[str]:
+        values = self.values(name)
+        if len(values) > (self.limits.vias if name == "via" else self.limits.values):
+            raise MalformedField(name, f"{len(values)} values")
+        return values
 
     def encode(self) -> bytes:
         """
@@ -524,8 +540,10 @@ class Response(Message):
         return f"<Response {self._status} {self._reason} {self.get('call-id')}>"
 
 
-# Registrars are asked for the same few all the time.
+# Registrars are asked for the same few all the time, our own servers stand in
+# most routes, and what comes after an ACK has its route.
 _request_uri = lru_cache(maxsize=256)(Uri.parse)
+_route = lru_cache(maxsize=256)(Address.parse)
 
 
 def _number(text: str) -> int | None:

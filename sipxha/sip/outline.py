@@ -35,7 +35,7 @@ _ADDRESS = rf'(?:"[^"\\\n]*+" ?|[0-9A-Za-z ]*+)<{_URI}>(?:;tag=({_IDENTIFIER}))?
 _NOTES = rf"(?:;(?:rport(?:={_PORT})?|received=[0-9.]++|alias))*"
 _VIA = (
     rf"SIP/2\.0/(UDP|TCP|TLS) ({_HOST})(?::({_PORT}))?{_NOTES}"
-    rf";branch=(z9hG4bK{_IDENTIFIER}){_NOTES}"
+    rf";branch=(z9hG4bK{_IDENTIFIER}){_NOTES}(?:[ \t]*+,[^\n]*+)?"
 )
 _NAME = r"\n[^:\n]*+:[ \t]*+"
 

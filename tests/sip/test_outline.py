@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from sipxha.sip.check import check_by_field
+from sipxha.sip.grammar import MalformedField
 from sipxha.sip.limits import MessageLimits
 from sipxha.sip.message import MalformedMessage, Message, Request, Response
 from sipxha.sip.outline import USUAL_IDENTIFIER, USUAL_PARAMS, Outline
@@ -29,6 +30,8 @@ VIAS = (
     "SIP/2.0/UDP h;branch=1",
     "SIP/2.0/UDP h;rport=x;branch=z9hG4bKx",
     "SIP/2.0/UDP h;branch=z9hG4bKx, SIP/2.0/UDP i;branch=z9hG4bKy",
+    "SIP/2.0/UDP h;branch=z9hG4bKx , <",
+    "SIP/2.0/UDP h;branch=z9hG4bKx,",
     "SIP/2.0/UDP [2001:db8::1];branch=z9hG4bKx",
     f"SIP/2.0/UDP h;branch=z9hG4bK{LONG}",
 )
@@ -87,7 +90,13 @@ class OutlineTests(SynchronousTestCase):
         """
         What phones send is; this would be slow else, and nothing more.
         """
-        for line in ("Via: " + VIAS[0], "v:" + VIAS[1], "f: " + ADDRESSES[0], "To:" + ADDRESSES[2]):
+        for line in (
+            "Via: " + VIAS[0],
+            "v:" + VIAS[1],
+            "Via: " + VIAS[9],
+            "f: " + ADDRESSES[0],
+            "To:" + ADDRESSES[2],
+        ):
             name = {"v": "Via", "f": "From"}.get(line[0], line.partition(":")[0])
             self.assertTrue(self.agrees(a_request(line, without=name)), line)
         self.assertTrue(self.agrees(a_request(without="Max-Forwards")))
@@ -116,6 +125,18 @@ class OutlineTests(SynchronousTestCase):
             self.assertEqual(message.outline, parse_message(message.encode()).outline)
             self.assertEqual(message.outline.branch, "z9hG4bKown")
             self.assertEqual(message.via.port, 5080)
+
+    def test_vias_are_counted_unread(self) -> None:
+        """
+        However they are written; too many are an error all the same.
+        """
+        message = a_request("Via: SIP/2.0/UDP h;branch=z9hG4bKx, ???")
+        self.assertEqual(message.via_count, 3)
+        self.assertRaises(MalformedField, lambda: message.vias)
+        message.set("via", "SIP/2.0/UDP h;branch=z9hG4bKx, SIP/2.0/UDP i")
+        self.assertEqual((len(message.vias), message.via_count), (2, 2))
+        many = parse_message(datagram(), MessageLimits(vias=0))
+        self.assertRaises(MalformedField, lambda: many.via_count)
 
     def test_tags_are_known_with_and_without_an_outline(self) -> None:
         """
