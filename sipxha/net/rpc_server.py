@@ -143,12 +143,15 @@ class _Request(server.Request):
         # There is no request yet that could be answered in the usual way.
         self._refused = True
         self._body = self.content = BytesIO()
+        site: Any = self.channel.site  # type: ignore[attr-defined]
+        site.misread(self._connection, f"a call is longer than {MOST_BODY} octets")
         status = http.REQUEST_ENTITY_TOO_LARGE
         self._connection.write(
             b"HTTP/1.1 %d %s\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
             % (status, http.RESPONSES[status])
         )
-        self._connection.loseConnection()
+        # The transport's own would wait for the channel, which goes on producing.
+        self.channel.loseConnection()
 
 
 class _Rpc2(Resource):
@@ -173,8 +176,13 @@ class _Rpc2(Resource):
         request.setHeader(b"Content-Type", b"text/xml")
         exchange = Exchange(request)
         try:
-            method, params = wire.decode_call(request.content.read() if request.content else b"")
-            caller = rpc.caller_of(params)
+            try:
+                method, params = wire.decode_call(request.content.read() if request.content else b"")
+                caller = rpc.caller_of(params)
+            except wire.Fault as fault:
+                site: Any = request.site
+                site.misread(request.channel.transport, str(fault))
+                raise
             names = peer_names(request.channel.transport)
             if caller not in names:
                 self.refused += 1
@@ -224,6 +232,15 @@ class _Site(server.Site):
     displayTracebacks = False
     refused = 0
     told: Callable[[str, str], None]
+    _log = Logger()
+
+    def misread(self, connection: Any, reason: str) -> None:
+        """
+        Count what somebody sent that is no call.
+        """
+        self.refused += 1
+        address = getattr(connection.getPeer(), "host", "somewhere")
+        self._log.warn("refused a call from {address}: {reason}", address=address, reason=reason[:500])
 
 
 class _Secured(TLSMemoryBIOFactory):
@@ -281,7 +298,7 @@ class RpcServer:
     @property
     def refused(self) -> int:
         """
-        How many connections and calls were refused because of who made them.
+        How many connections and calls were refused because of who made them, and what was no call.
         """
         return self._site.refused + self._rpc2.refused
 

@@ -142,7 +142,7 @@ class Metrics(Collector):
         yield _counter("replication_pulled_rows", "Rows that were pulled from a peer.", pulled)
         yield _counter(
             "replication_refused",
-            "Connections and calls that were refused because of who made them.",
+            "Connections and calls that were refused: who made them, or what they held.",
             [({}, replication.refused)],
         )
         differs = [({"peer": peer}, peer in replication.disagreement()) for peer in states]

@@ -129,6 +129,7 @@ class Replication(Service):
         self._marks: dict[str, tuple[int, float]] = {}
         self._exchanges: dict[int, Exchange] = {}
         self._last_exchange = 0
+        self._offences = 0
 
     # --- life ---------------------------------------------------------------
 
@@ -302,9 +303,9 @@ class Replication(Service):
     @property
     def refused(self) -> int:
         """
-        How many connections and calls were refused because of who made them.
+        How many connections and calls were refused because of who made them or of what they held.
         """
-        return self._server.refused
+        return self._server.refused + self._offences
 
     def round_trip(self, peer: str) -> float | None:
         """
@@ -330,12 +331,18 @@ class Replication(Service):
         elif isinstance(effect, fx.AnswerPage):
             self._answer_page(effect)
         elif isinstance(effect, fx.Refuse):
-            self._log.debug("refused a call: {fault}", fault=effect.fault)
-            self._exchanges.pop(effect.exchange).answer(wire.encode_fault(effect.fault))
+            self._refuse(effect)
         elif isinstance(effect, fx.Open):
             self._open(effect.is_degraded)
         else:
             self._report(effect)
+
+    def _refuse(self, refuse: fx.Refuse) -> None:
+        fault = refuse.fault
+        if fault.code in rpc.OFFENCES and not refuse.is_ours:
+            self._offences += 1
+            self._log.warn("refused a call: {fault}", fault=str(fault)[:500])
+        self._exchanges.pop(refuse.exchange).answer(wire.encode_fault(fault))
 
     def _answer_page(self, answer: fx.AnswerPage) -> None:
         exchange = self._exchanges.pop(answer.exchange)

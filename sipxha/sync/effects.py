@@ -54,6 +54,8 @@ class Refuse(NamedTuple):
 
     exchange: int
     fault: Fault
+    is_ours: bool = False
+    """The call was good, but our disk is not."""
 
 
 class Store(NamedTuple):

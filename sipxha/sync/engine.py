@@ -131,7 +131,9 @@ class Engine:
         waiting = self._mesh.waits(token)
         refuse = None
         if isinstance(waiting, Answer):
-            refuse = Refuse(waiting.exchange, Fault(rpc.UPDATE_FAILED, "the update could not be stored"))
+            refuse = Refuse(
+                waiting.exchange, Fault(rpc.UPDATE_FAILED, "the update could not be stored"), is_ours=True
+            )
         self._mesh.stored(token, refuse)
         return self._go_on()
 

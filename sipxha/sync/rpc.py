@@ -31,6 +31,9 @@ OUT_OF_ORDER = 305
 MIXED_NUMBERS = 306
 INCOMPATIBLE_PEER = 307
 
+OFFENCES = frozenset({UNCONFIGURED_PEER, INVALID_PARAMETER, UPDATE_FAILED, MIXED_NUMBERS, INCOMPATIBLE_PEER})
+"""What no peer gets that does as it should, whatever was lost on the way."""
+
 # --- what is said -----------------------------------------------------------
 
 

@@ -5,11 +5,15 @@ What a node does when it is told to stop, or to read its users again.
 from __future__ import annotations
 
 import signal
+import socket
 import sqlite3
+import ssl
 from contextlib import closing
+from pathlib import Path
+from typing import Any
 
 from tests.support.pair import DOMAIN, sipxha
-from tests.system.servers import PASSWORD, PairTestCase, Server, reactor, until
+from tests.system.servers import PASSWORD, PATIENCE, PairTestCase, Server, reactor, until
 
 
 class TerminationTests(PairTestCase):
@@ -95,6 +99,56 @@ class ReloadTests(PairTestCase):
         self.west.send(signal.SIGHUP)
         await self.west.line_with("the users were read: ")
         await self.register(self.phone(user="latecomer"), self.west)
+
+    async def test_a_new_certificate_is_shown_to_new_connections(self) -> None:
+        """
+        At the replication's port; a connection that is open goes on, and a
+        file that is wrong changes nothing.
+        """
+        files = self.east.folder / "ssl"
+        before = {path: path.read_bytes() for path in files.iterdir()}
+        self.addCleanup(self.restore, before)
+        old, serial = self.connect()
+        (files / "node.crt").write_text("-----BEGIN CERTIFICATE-----\n")
+        self.east.send(signal.SIGHUP)
+        await self.east.line_with("the certificates stay as they were")
+        self.assertEqual(self.connect()[1], serial)
+        authority = str(self.pair.folder / "pair" / "ca")
+        arguments = ["--domain", DOMAIN, "--ca", authority, "--into", str(files)]
+        await sipxha(reactor, "cert", "node", self.east.name, *arguments)
+        self.east.send(signal.SIGHUP)
+        await self.east.line_with("the certificates were read")
+        fresh, new_serial = self.connect()
+        self.assertNotEqual(new_serial, serial)
+        for connection in (old, fresh):
+            connection.sendall(b"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n")
+            self.assertEqual(connection.recv(12), b"HTTP/1.1 404")
+            connection.close()
+        await self.pair.level()
+
+    def connect(self) -> tuple[ssl.SSLSocket, str]:
+        """
+        Call the replication's port of one node as the other does.
+
+        @return: the connection, and the serial number of the certificate that was shown.
+        """
+        files = self.west.folder / "ssl"
+        context = ssl.create_default_context(cafile=str(files / "ca.crt"))
+        context.load_cert_chain(files / "node.crt", files / "node.key")
+        plain = socket.create_connection((self.east.address, 5077), PATIENCE)
+        connection = context.wrap_socket(plain, server_hostname=self.east.name)
+        self.addCleanup(connection.close)
+        shown: Any = connection.getpeercert()
+        return connection, shown["serialNumber"]
+
+    async def restore(self, files: dict[Path, bytes]) -> None:
+        """
+        Have the files of before, also in the node.
+        """
+        for path, content in files.items():
+            path.write_bytes(content)
+        if self.east.is_running:
+            await self.east.stop()
 
     async def add_user(self, name: str, node: Server) -> None:
         """
