@@ -14,6 +14,8 @@ import re
 from functools import lru_cache
 from typing import Final
 
+from sipxha.sip.seal import seal
+
 HEADER: Final = "X-Sipx-Identity"
 
 _LIFETIME = 300.0
@@ -41,8 +43,8 @@ def verify(secret: bytes, value: str, call_id: str, from_tag: str, now: float) -
     match = _VALUE.fullmatch(value)
     if match is None:
         return None
-    identity, stamp, seal = match.groups()
-    if not hmac.compare_digest(seal, _seal(secret, stamp, identity, call_id, from_tag)):
+    identity, stamp, sealed = match.groups()
+    if not hmac.compare_digest(sealed, _seal(secret, stamp, identity, call_id, from_tag)):
         return None
     return identity if abs(now - int(stamp, 16)) <= _LIFETIME else None
 
@@ -51,4 +53,4 @@ def verify(secret: bytes, value: str, call_id: str, from_tag: str, now: float) -
 @lru_cache(maxsize=1024)
 def _seal(secret: bytes, *parts: str) -> str:
     text = "\n".join(("identity", *parts))
-    return hmac.digest(secret, text.encode("utf-8", "surrogateescape"), "sha256")[:16].hex()
+    return seal(secret, text.encode("utf-8", "surrogateescape"))[:16].hex()

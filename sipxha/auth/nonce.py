@@ -19,6 +19,8 @@ from enum import Enum
 from typing import NamedTuple
 from zlib import crc32
 
+from sipxha.sip.seal import seal
+
 _MARK = "."
 
 
@@ -59,9 +61,6 @@ class Nonces:
             more, all nonces as old as the one forgotten become stale.
         """
         self._secret = secret
-        # Copied for each seal: hmac.digest lets go of the interpreter, and a
-        # thread that writes to the disk keeps it for a hundred times as long.
-        self._unsealed = hmac.new(secret, digestmod="sha256")
         self._node = node
         self._lifetime = lifetime
         self._remembered = remembered
@@ -80,7 +79,7 @@ class Nonces:
         if self._owner is None:
             # One for each life of the node: what was answered in the last one is forgotten.
             life = f"node:{self._node}:{mint()}".encode("utf-8", "surrogateescape")
-            self._owner = hmac.digest(self._secret, life, "sha256")[:6].hex()
+            self._owner = seal(self._secret, life)[:6].hex()
         # A clock that was set back must not make every new nonce a stale one.
         issued = max(int(now * 1000), self._horizon + 1)
         stamp = f"{issued:x}{_MARK}{self._owner}{_MARK}{_place(source)}{_MARK}{mint()}"
@@ -93,8 +92,8 @@ class Nonces:
         Say what a nonce is worth to a request that counts it C{count}.  This
         remembers nothing: L{accept} does, once the response proved right.
         """
-        stamp, _, seal = nonce.rpartition(_MARK)
-        if not hmac.compare_digest(_plain(seal), _plain(self._seal(stamp, realm, algorithm))):
+        stamp, _, sealed = nonce.rpartition(_MARK)
+        if not hmac.compare_digest(_plain(sealed), _plain(self._seal(stamp, realm, algorithm))):
             return Standing.FORGED
         issued_text, owner, place, _salt = stamp.split(_MARK, 3)
         if place and place != _place(source):
@@ -124,9 +123,7 @@ class Nonces:
 
     def _seal(self, stamp: str, realm: str, algorithm: str) -> str:
         text = f"nonce:{stamp}:{algorithm}:{realm}".encode("utf-8", "surrogateescape")
-        seal = self._unsealed.copy()
-        seal.update(text)
-        return seal.hexdigest()[:32]
+        return seal(self._secret, text)[:16].hex()
 
 
 def _place(source: str) -> str:

@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 from urllib.parse import quote, unquote
 
 from sipxha.registry.binding import Binding
+from sipxha.sip.seal import seal
 from sipxha.sip.uri import Uri
 
 PREFIX: Final = "tgruu."
@@ -61,7 +62,7 @@ class Gruus:
         """
         self._domain = domain
         self._seal, self._cover, self._life = (
-            hmac.digest(secret, b"gruu:" + purpose, "sha256") for purpose in (b"seal", b"cover", b"life")
+            seal(secret, b"gruu:" + purpose) for purpose in (b"seal", b"cover", b"life")
         )
 
     def public(self, row: Binding) -> str:
@@ -80,8 +81,8 @@ class Gruus:
         user += bytes(-len(user) % _BLOCK)
         plain = self._life_of(row) + row.cseq.to_bytes(_COUNT, "big") + user
         # The seal is the nonce, too: equal only for what is equal.
-        seal = hmac.digest(self._seal, plain, "sha256")[:_SEAL]
-        token = base64.urlsafe_b64encode(seal + self._covered(seal, plain)).rstrip(b"=").decode()
+        sealed = seal(self._seal, plain)[:_SEAL]
+        token = base64.urlsafe_b64encode(sealed + self._covered(sealed, plain)).rstrip(b"=").decode()
         return f"{_scheme(row)}:{PREFIX}{token}@{self._domain};gr"
 
     def read(self, uri: Uri, identity: str) -> Target | None:
@@ -102,9 +103,9 @@ class Gruus:
             sealed = base64.b64decode(token + "=" * (-len(token) % 4), b"-_", validate=True)
         except (binascii.Error, ValueError):
             return None
-        seal, covered = sealed[:_SEAL], sealed[_SEAL:]
-        plain = self._covered(seal, covered)
-        if not hmac.compare_digest(seal, hmac.digest(self._seal, plain, "sha256")[:_SEAL]):
+        nonce, covered = sealed[:_SEAL], sealed[_SEAL:]
+        plain = self._covered(nonce, covered)
+        if not hmac.compare_digest(nonce, seal(self._seal, plain)[:_SEAL]):
             return None
         user = plain[_LIFE + _COUNT :].rstrip(b"\0").decode("utf-8", "surrogateescape")
         return Target(f"{user}@{self._domain}", life=plain[:_LIFE])
@@ -139,16 +140,14 @@ class Gruus:
 
     def _life_of(self, row: Binding) -> bytes:
         text = f"{row.identity}\n{row.instance_id}\n{row.callid}".encode("utf-8", "surrogateescape")
-        return hmac.digest(self._life, text, "sha256")[:_LIFE]
+        return seal(self._life, text)[:_LIFE]
 
-    def _covered(self, seal: bytes, text: bytes) -> bytes:
+    def _covered(self, nonce: bytes, text: bytes) -> bytes:
         """
-        The text under a stream of bytes that only the secret and the seal give;
+        The text under a stream of bytes that only the secret and the nonce give;
         the same again uncovers it.
         """
-        stream = b"".join(
-            hmac.digest(self._cover, seal + bytes((block,)), "sha256") for block in range(len(text) // 32 + 1)
-        )
+        stream = b"".join(seal(self._cover, nonce + bytes((block,))) for block in range(len(text) // 32 + 1))
         size = len(text)
         return (int.from_bytes(text, "big") ^ int.from_bytes(stream[:size], "big")).to_bytes(size, "big")
 

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import hmac
 from ipaddress import ip_address
 from typing import Final, NamedTuple
 
 from sipxha.errors import RemoteError
 from sipxha.sip.hop import Flow
+from sipxha.sip.seal import seal
 
 PREFIX: Final = "flow_"
 """How the user part of a URI begins that is a token."""
@@ -100,8 +100,8 @@ def read_token(secret: bytes, user: str) -> FlowToken:
         data = base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
     except (binascii.Error, ValueError):
         raise TokenForged("a flow token that cannot be read") from None
-    body, seal = data[:-_SEAL], data[-_SEAL:]
-    if not body or not hmac.compare_digest(seal, _seal(secret, body)):
+    body, sealed = data[:-_SEAL], data[-_SEAL:]
+    if not body or not hmac.compare_digest(sealed, _seal(secret, body)):
         raise TokenForged("a flow token that none of our nodes minted")
     kind = body[0]
     edge, edge_port, rest = _place(body[1:], kind & _SIX)
@@ -127,4 +127,4 @@ def _place(data: bytes, is_six: int) -> tuple[str, int, bytes]:
 
 
 def _seal(secret: bytes, body: bytes) -> bytes:
-    return hmac.digest(secret, b"flow\n" + body, hashlib.sha256)[:_SEAL]
+    return seal(secret, b"flow\n" + body)[:_SEAL]

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import hmac
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
 from sipxha.sip.message import Request
+from sipxha.sip.seal import seal
 from sipxha.sip.uri import Uri
 
 PARAMETER = "sipX-route"
@@ -116,5 +116,4 @@ def names_of(secret: bytes, request: Request, taken: Iterable[Uri]) -> CallerNam
 @lru_cache(maxsize=1024)
 def _signature(secret: bytes, call_id: str, from_tag: str, parameter: str) -> str:
     message = f"{parameter}\n{call_id}\n{from_tag}".encode("utf-8", "surrogateescape")
-    digest = hmac.digest(secret, message, hashlib.sha256)
-    return base64.urlsafe_b64encode(digest[:18]).decode()
+    return base64.urlsafe_b64encode(seal(secret, message)[:18]).decode()

@@ -17,6 +17,7 @@ SIP messages and header values: syntax only, bytes in and bytes out.
     - parser: a datagram becomes a message
     - framing: a byte stream becomes messages
     - status, ids: reason phrases; branches, tags and Call-IDs from a mint
+    - seal: by which our servers know again what they wrote into a message
     - hop: where messages go to and come from
 
 Text is C{str} decoded with C{("utf-8", "surrogateescape")}, so that every
