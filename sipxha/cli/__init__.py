@@ -4,6 +4,7 @@ The C{sipxha} command of operators, one module for each verb.
     main          the command itself: which verbs there are, loaded when asked for
     output        what all verbs share: options, tables and JSON, exit statuses
     init          a new pair of node folders
+    node          nodes that come and go
     check         all that a start would need
     dns  cert     the zone fragment; authority and node certificates
     user  db      people; databases

@@ -13,6 +13,7 @@ import click
 
 VERBS = {
     "init": ("sipxha.cli.init:init", "Make the folders of a new cluster."),
+    "node": ("sipxha.cli.node:node", "Add nodes to a cluster, and remove them."),
     "check": ("sipxha.cli.check:check", "Check all that a start would need."),
     "dns": ("sipxha.cli.dns:dns", "Print the zone fragment of the domain."),
     "cert": ("sipxha.cli.cert:cert", "Make, sign and show certificates."),

@@ -7,6 +7,7 @@ What a node is told: the configuration, and the files that it names.
     schema        sipxha.rng, and what to say of a document that breaks it
     pem_files     whether certificate, key and authority belong together
     init          the folders of a new cluster
+    cluster_change  the same folders, with a node more or less
     zone          the DNS zone fragment of the domain
     certificates  authority and node certificates
     tables        the tables of people as files: versions, locks, whole sets

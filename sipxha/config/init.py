@@ -137,7 +137,7 @@ def make_cluster(folder: Path, cluster: Cluster) -> None:
     """
     if folder.exists():
         raise ClusterRefused(f"{folder} exists already")
-    _look_at_servers(cluster.servers)
+    look_at_servers(cluster.servers)
     building = folder.with_name(f".{folder.name}.new-{secrets.token_hex(4)}")
     building.mkdir(parents=True)
     try:
@@ -148,7 +148,12 @@ def make_cluster(folder: Path, cluster: Cluster) -> None:
         raise
 
 
-def _look_at_servers(servers: Sequence[Server]) -> None:
+def look_at_servers(servers: Sequence[Server]) -> None:
+    """
+    Look whether these can be the nodes of one cluster.
+
+    @raise ClusterRefused: They cannot.
+    """
     for values, what in (
         ([server.name for server in servers], "name"),
         ([server.address for server in servers], "address"),
