@@ -48,8 +48,10 @@ class Direction(NamedTuple):
 
 UNKNOWN = Direction()
 
-_IPV4 = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
-"""Good enough: no name looks like one."""
+_PLAIN = re.compile(
+    r"<sip:[^<>;?@\"\[]*@[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?::[0-9]*)?(?:;transport=([A-Za-z0-9]+))?>(?:;[^<>\"]*)?"
+)
+"""What nearly all Contact values look like: an address that is a number, and no parameter but that one."""
 
 _TYPES = {
     (True, True): "tandem",
@@ -119,8 +121,13 @@ def transport_of(contact: str | None) -> str | None:
     >>> transport_of("<sip:bob@10.1.1.7:5062;transport=TCP>;expires=60")
     'tcp'
     """
+    if contact is None:
+        return None
+    plain = _PLAIN.fullmatch(contact)
+    if plain is not None:
+        return (plain[1] or "udp").lower()
     address = without_params(contact)
-    if contact is None or address is None:
+    if address is None:
         return None
     lowered = contact.lower()
     place = address.lower()
@@ -133,11 +140,8 @@ def transport_of(contact: str | None) -> str | None:
         name, _, value = param.partition("=")
         if name.strip() == "transport" and value.strip().isalnum():
             return value.strip()
-    host = host_of(address)
-    if _IPV4.fullmatch(host):
-        return "udp"
     try:
-        ip_address(host)
+        ip_address(host_of(address))
     except ValueError:
         return None
     return "udp"

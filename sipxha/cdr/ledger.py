@@ -165,23 +165,26 @@ class Ledger:
                 call.due = inf
         return records
 
-    def settle(self, read_to: float) -> None:
+    def settle(self, read_to: float, call_ids: Iterable[str] | None = None) -> None:
         """
         Drop the calls that are settled.
 
         @param read_to: The moment that all hosts which can be read were read to.  What another one has of
             a call that is decided without it comes as a late event.
+        @param call_ids: Look at these only.
         """
-        for call_id, call in list(self._calls.items()):
+        calls, touched = self._calls, self._touched
+        for call_id in tuple(calls) if call_ids is None else call_ids:
+            call = calls[call_id]
             if (
                 call.due < read_to
                 and call.is_whole
                 and call.termination not in UNDECIDED
-                and call_id not in self._touched
+                and call_id not in touched
             ):
                 if call.kept:
                     self._settled.append(call_id)
-                del self._calls[call_id]
+                del calls[call_id]
 
     def leftover(self) -> Leftover:
         """

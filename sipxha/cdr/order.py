@@ -36,26 +36,38 @@ def arranged(events: Iterable[CallStateEvent]) -> list[CallStateEvent]:
 
     The answer depends on what the events are, never on how they came.
     """
-    keyed = [(_key(event), event) for event in events]
+    keyed = [
+        (
+            (
+                event.cseq,
+                cause := _CAUSE[event.event_type],
+                # A request collects Vias on its way in; an answer passes the innermost proxy first.
+                -(event.via_count or 0) if cause else event.via_count or 0,
+                event.event_time,
+                event.observer,
+                event.event_seq,
+            ),
+            event,
+        )
+        for event in events
+    ]
     if len(keyed) == 1:
         return [keyed[0][1]]
     keyed.sort(key=_rank)
     before = None
-    for key, _ in keyed:
+    first_tag = keyed[0][1].from_tag
+    has_two_sides = False
+    for key, event in keyed:
         if key == before:
             # Two events under one key are rare but for the same one twice, and telling them apart is dear.
             keyed = sorted(set(keyed), key=_full_rank)
+            has_two_sides = True
             break
         before = key
-    streams: dict[str, list[_Keyed]] = {}
-    for each in keyed:
-        tag = each[1].from_tag or ""
-        if tag in streams:
-            streams[tag].append(each)
-        else:
-            streams[tag] = [each]
-    if len(streams) > 1:
-        keyed = _merged([streams[tag] for tag in sorted(streams)])
+        if event.from_tag != first_tag:
+            has_two_sides = True
+    if has_two_sides:
+        keyed = _merged(keyed)
     return [event for _, event in keyed]
 
 
@@ -90,20 +102,6 @@ _Key = tuple[int, int, int, float, str, int]
 _Keyed = tuple[_Key, CallStateEvent]
 
 
-def _key(event: CallStateEvent) -> _Key:
-    cause = _CAUSE[event.event_type]
-    vias = event.via_count or 0
-    # A request collects Vias on its way in; an answer passes the innermost proxy first.
-    return (
-        event.cseq,
-        cause,
-        -vias if cause else vias,
-        event.event_time,
-        event.observer,
-        event.event_seq,
-    )
-
-
 _rank: Callable[[_Keyed], _Key] = itemgetter(0)
 
 
@@ -111,10 +109,14 @@ def _full_rank(keyed: _Keyed) -> tuple[_Key, str]:
     return keyed[0], repr(keyed[1])
 
 
-def _merged(streams: list[list[_Keyed]]) -> list[_Keyed]:
+def _merged(keyed: Iterable[_Keyed]) -> list[_Keyed]:
     """
     Join what the sides sent: always the head that comes first by cause, then by time.
     """
+    by_side: dict[str, list[_Keyed]] = {}
+    for each in keyed:
+        by_side.setdefault(each[1].from_tag or "", []).append(each)
+    streams = [by_side[tag] for tag in sorted(by_side)]
     for stream in streams:
         stream.reverse()
     ordered = []

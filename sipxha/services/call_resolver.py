@@ -338,7 +338,7 @@ class _Pass:
         chosen = ledger.changed(as_of) if is_last else ledger.settling(live_to)
         late = await self._complete(ledger, ledger.partial(chosen))
         records = ledger.resolve(chosen, as_of)
-        ledger.settle(live_to)
+        ledger.settle(live_to, None if is_last else chosen)
         return [record for record in records if record.call_id not in late] if late else records
 
     async def _begin_to_write(self, batch: Batch) -> None:

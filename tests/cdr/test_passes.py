@@ -52,6 +52,7 @@ class Books:
             if page is not pages[-1]:
                 self._resolve(ledger, ledger.settling(read_to), as_of, read_to)
         self._resolve(ledger, ledger.changed(as_of), as_of, read_to)
+        ledger.settle(read_to)
         left = ledger.leftover()
         assert not left.late
         self.kept = [event for event in self.kept if event.call_id not in left.forget] + left.keep
@@ -66,7 +67,7 @@ class Books:
             stored = self.records.get(record.call_id)
             if stored is None or stored.events <= record.events:
                 self.records[record.call_id] = record
-        ledger.settle(read_to)
+        ledger.settle(read_to, chosen)
 
 
 def _calls(seed: int, ahead: float) -> list[MadeCall]:
