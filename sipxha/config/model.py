@@ -368,6 +368,12 @@ class Config:
             return ()
         return self.registrar.replication.peers
 
+    def node_names(self) -> frozenset[str]:
+        """
+        Of this node and its peers.
+        """
+        return frozenset([self.node.name, *(peer.name for peer in self.peers())])
+
     def listeners(self) -> Iterator[Listener]:
         """
         Every port that a node with this configuration takes.

@@ -1,7 +1,12 @@
 """
 One Twisted service for each of a node's jobs.
 
-    node          builds all others from the configuration, starts and stops them
+    node          builds all others from the configuration, starts and stops them:
+    parts         what is open, and is closed in the opposite order
+    sip_services  registrar and proxies, with their ports
+    call_records  the journal, its database, and who resolves calls
+    shown_certificates  who shows which, and reads them again
+    chance        for whoever needs it with every message
     start_check   what a start would fail on, found without starting
     change_log    a line and a count for each registration that changes
     registrar     REGISTER into the registry; other requests to

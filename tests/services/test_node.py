@@ -22,7 +22,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from twisted.python.filepath import FilePath
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
 from sipxha.auth.identity import HEADER, sign
@@ -33,7 +33,7 @@ from sipxha.config.users import add_user
 from sipxha.errors import RemoteError
 from sipxha.net.postgres_gate import SSL_REQUEST
 from sipxha.net.tls import MutualTls
-from sipxha.services.node import Node, mint
+from sipxha.services.node import Node
 from sipxha.sip.message import Request, Response
 from sipxha.sip.parser import parse_message
 from sipxha.sip.response import response_to
@@ -75,20 +75,6 @@ MAPPING = """\
 <permissionMatch><transform><url>{url}</url></transform></permissionMatch></userMatch>
 </hostMatch></mappings>
 """
-
-
-class MintTests(SynchronousTestCase):
-    """
-    Branches, tags and nonces are made of this.
-    """
-
-    def test_no_token_comes_twice(self) -> None:
-        """
-        Each is 12 octets of chance, however many are wanted.
-        """
-        tokens = {mint() for _ in range(2000)}
-        self.assertEqual(len(tokens), 2000)
-        self.assertTrue(all(len(bytes.fromhex(token)) == 12 for token in tokens))
 
 
 class _Phone(DatagramProtocol):
