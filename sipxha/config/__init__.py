@@ -9,6 +9,7 @@ What a node is told: the configuration, and the files that it names.
     init          the folders of a new cluster
     cluster_change  the same folders, with a node more or less
     zone          the DNS zone fragment of the domain
+    zone_check    what DNS says beside what the cluster needs
     certificates  authority and node certificates
     tables        the tables of people as files: versions, locks, whole sets
     user_set      all users as one text, and whether nodes have the same

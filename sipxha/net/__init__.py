@@ -13,6 +13,7 @@ Sockets: everything that touches the network, and nothing that decides.
     - sip_tls: SIP over TLS; who the far end has proved to be
     - dns, names, dns_client: hops for a URI; records remembered; servers asked
     - zone_server: a zone file served over UDP and TCP
+    - zone_probe: a DNS server asked for all that a cluster needs, by a command
     - tls: mutual TLS between nodes
     - rpc_client, rpc_server: the XML-RPC of replication
     - postgres_gate: the local database, for peers with a certificate

@@ -4,13 +4,17 @@ Tests for L{sipxha.cli.dns}.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from click.testing import CliRunner, Result
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.internet import reactor
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from sipxha.cli.dns import dns
 from sipxha.config.init import Cluster, Server, make_cluster
+from sipxha.net.dns import serve_zone
 
 PAIR = (Server("sipx1.example.com", "127.1.1.1"), Server("sipx2.example.com", "127.1.1.2"))
 
@@ -52,3 +56,74 @@ class DnsTests(SynchronousTestCase):
         Exit status 1.
         """
         self.assertEqual(self.run_dns("nowhere").exit_code, 1)
+
+    def test_options_that_mean_nothing_are_wrong_usage(self) -> None:
+        """
+        Exit status 2.
+        """
+        name = PAIR[0].name
+        for arguments, part in (
+            (["--json"], "go with --check"),
+            (["--server", "10.1.1.1"], "go with --check"),
+            (["--check", "--server", "ns.example.com"], "is not ADDRESS"),
+            (["--check", "--server", "10.1.1.1:x"], "is not a port"),
+        ):
+            result = self.run_dns(name, *arguments)
+            self.assertEqual(result.exit_code, 2, result.output)
+            self.assertIn(part, result.output)
+
+
+class CheckTests(TestCase):
+    """
+    Tests for C{sipxha dns --check}, with a real DNS server.
+    """
+
+    def setUp(self) -> None:
+        """
+        Make a pair of nodes.
+        """
+        self.folder = Path(self.mktemp())
+        make_cluster(self.folder, Cluster("example.com", PAIR, True))
+        self.zone = (self.folder / "zone.db").read_text()
+
+    async def check(self, zone: str, *arguments: str) -> Result:
+        """
+        Check a server that has this zone.
+        """
+        server = serve_zone(reactor, zone)
+        self.addCleanup(server.stop)
+        config = str(self.folder / PAIR[0].name / "sipxha.xml")
+        command = ["--check", "--config", config, "--server", f"127.0.0.1:{server.port}", *arguments]
+        result: Result = await deferToThread(CliRunner().invoke, dns, command)
+        return result
+
+    async def test_a_zone_that_was_included_is_well(self) -> None:
+        """
+        Exit status 0.
+        """
+        result = await self.check(self.zone)
+        self.assertEqual(result.exit_code, 0, result.output)
+        self.assertRegex(result.output, "all [0-9]+ sets of records are as they should be")
+
+    async def test_what_is_wrong_is_named(self) -> None:
+        """
+        And nothing else; exit status 1.
+        """
+        result = await self.check(self.zone.replace("127.1.1.2", "127.1.1.9"))
+        self.assertEqual(result.exit_code, 1)
+        (line,) = [line for line in result.output.splitlines() if "127.0.0.1 port" in line]
+        for part in ("sipx2.example.com", "differs", "127.1.1.2", "127.1.1.9"):
+            self.assertIn(part, line)
+
+    async def test_programs_get_all_of_it(self) -> None:
+        """
+        Also the bare domain, where that is asked for.
+        """
+        result = await self.check(self.zone, "--json", "--apex")
+        self.assertEqual(result.exit_code, 1)
+        rows = json.loads(result.stdout)
+        self.assertEqual(
+            [(row["name"], row["type"], row["missing"]) for row in rows if row["state"] != "ok"],
+            [("example.com", "A", ["127.1.1.1", "127.1.1.2"])],
+        )
+        self.assertGreater(len(rows), 10)
