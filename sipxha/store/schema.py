@@ -4,8 +4,9 @@ The tables of the databases, by version.
 The SQL lies in the folder of this name: C{PART-N.sql} brings a part of the
 schema from version N-1 to N.  C{cse} is what a node's proxies write, C{cdr}
 what the call resolver writes; one database may hold both.  The table
-C{sipxha_schema} tells what has been applied.  This module makes the database
-and applies such files; it takes nothing away, and it knows no column.
+C{sipxha_schema} tells what has been applied; to apply a file twice changes
+nothing, so that table may get lost.  This module makes the database and applies
+such files; it takes nothing away, and it knows no column.
 
 A database that is ahead of this program is used as it is, since versions only
 add: in a cluster one node is upgraded after the other.

@@ -32,6 +32,12 @@ COLUMNS = (
     " WHERE table_name = 'call_state_events' ORDER BY ordinal_position"
 )
 
+SHAPE = (
+    "SELECT table_name, column_name, ordinal_position, data_type, is_nullable"
+    " FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> 'sipxha_schema'"
+    " ORDER BY table_name, ordinal_position"
+)
+
 
 class StepTests(SynchronousTestCase):
     """
@@ -67,6 +73,19 @@ class SchemaTests(TestCase):
         self.assertEqual(len(applied), sum(map(len, steps().values())))
         self.assertEqual(await versions(pool), {part: len(files) for part, files in steps().items()})
         self.assertEqual(await upgrade(pool, tuple(steps())), [])
+
+    async def test_all_may_be_applied_again(self) -> None:
+        """
+        When it is forgotten what was, as in a dump of some tables: no row is lost.
+        """
+        pool = self.pool(PostgresForTests.shared().fresh())
+        await upgrade(pool, tuple(steps()))
+        await pool.run("INSERT INTO journal_position (journal, segment, \"offset\") VALUES ('j', 1, 2)")
+        shape = await pool.run(SHAPE)
+        await pool.run("DROP TABLE sipxha_schema")
+        self.assertEqual(len(await upgrade(pool, tuple(steps()))), sum(map(len, steps().values())))
+        self.assertEqual(await pool.run("SELECT segment FROM journal_position"), [(1,)])
+        self.assertEqual(await pool.run(SHAPE), shape)
 
     async def test_the_columns_are_those_of_an_event_and_in_sipx_order(self) -> None:
         """

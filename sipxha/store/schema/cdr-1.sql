@@ -39,8 +39,8 @@ ALTER TABLE cdrs
 -- Of how many events a record was made, and, where only time decided, the
 -- moment that all hosts had been read to.
 ALTER TABLE cdrs
-    ADD COLUMN events int4,
-    ADD COLUMN as_of  timestamp;
+    ADD COLUMN IF NOT EXISTS events int4,
+    ADD COLUMN IF NOT EXISTS as_of  timestamp;
 
 CREATE INDEX IF NOT EXISTS cdrs_start_time_idx ON cdrs (start_time);
 
@@ -54,7 +54,7 @@ SELECT id, caller_aor, callee_aor, start_time, connect_time, end_time,
 -- How far each host's call_state_events have been read: written in the
 -- transaction that writes the records.  A gap is an id that was not there when a
 -- later one was: it may still be committed.
-CREATE TABLE resolver_positions (
+CREATE TABLE IF NOT EXISTS resolver_positions (
     host    text PRIMARY KEY,
     last_id int8 NOT NULL,
     mark    text,
@@ -66,16 +66,16 @@ CREATE TABLE resolver_positions (
 -- The events of calls that may yet change: still open, just ended, or of a time
 -- that some host has not been read to.  Late ones belong to records whose other
 -- events are no longer here and could not be looked up yet.
-CREATE TABLE resolver_events (
+CREATE TABLE IF NOT EXISTS resolver_events (
     call_id text NOT NULL,
     is_late boolean NOT NULL,
     event   json NOT NULL
 );
 
-CREATE INDEX resolver_events_call_id ON resolver_events USING hash (call_id);
+CREATE INDEX IF NOT EXISTS resolver_events_call_id ON resolver_events USING hash (call_id);
 
 -- Events that cannot be used, for people to look at.
-CREATE TABLE resolver_dead_letters (
+CREATE TABLE IF NOT EXISTS resolver_dead_letters (
     host     text NOT NULL,
     event_id int8 NOT NULL,
     call_id  text NOT NULL,

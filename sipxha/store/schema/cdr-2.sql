@@ -2,14 +2,14 @@
 -- there since version 1, and is filled from now on.
 
 ALTER TABLE cdrs
-    ADD COLUMN hung_up_by       text,
-    ADD COLUMN caller_transport text,
-    ADD COLUMN callee_transport text,
-    ADD COLUMN call_type        text;
+    ADD COLUMN IF NOT EXISTS hung_up_by       text,
+    ADD COLUMN IF NOT EXISTS caller_transport text,
+    ADD COLUMN IF NOT EXISTS callee_transport text,
+    ADD COLUMN IF NOT EXISTS call_type        text;
 
 -- The calls that ended, with all that a report may show of them.  Columns are
 -- only added, at the end.
-CREATE VIEW view_calls AS
+CREATE OR REPLACE VIEW view_calls AS
 SELECT id, call_id, caller_aor, callee_aor, start_time, connect_time, end_time,
        coalesce(connect_time, end_time) - start_time AS ring_time,
        end_time - connect_time AS duration,

@@ -57,7 +57,7 @@ CREATE TABLE IF NOT EXISTS observer_state_events (
 
 -- How far each journal has been copied into the two tables above: written in
 -- the transaction that copies, so that an event arrives exactly once.
-CREATE TABLE journal_position (
+CREATE TABLE IF NOT EXISTS journal_position (
     journal    text PRIMARY KEY,
     segment    int8 NOT NULL,
     "offset"   int8 NOT NULL,
