@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 T ?= tests
 
-.PHONY: help demo run test interop simulate soak fuzz bench check lint format types layers clean
+.PHONY: help demo run test interop simulate soak fuzz bench check lint format types layers man clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ types: $(VENV)/ready ## mypy --strict
 
 layers: $(VENV)/ready ## arrows point down
 	$(BIN)/lint-imports
+
+man: $(VENV)/ready ## man pages of the sipxha command, in build/man
+	$(BIN)/python -m tools.man build/man
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .hypothesis .import_linter_cache _trial_temp*

@@ -13,6 +13,7 @@ The C{sipxha} command of operators, one module for each verb.
     binding       register and unregister: contacts of users, on a running node
     life          reload and drain: what a running node does with itself
     import_sipx   what a sipXpbx server knew, taken over
+    completion    what a shell needs to complete words
     resolve       one pass of the call resolver
     cdr           call detail records: which are asked for
     cdr_formats   ... and how they are written down

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import click
 
+from sipxha.cli.completion import complete_user
 from sipxha.cli.output import config_option, json_option, read_config
 from sipxha.cli.status import show_registrations, tell
 
 
 @click.command()
-@click.argument("user")
+@click.argument("user", shell_complete=complete_user)
 @click.argument("contact")
 @config_option
 @json_option
@@ -31,7 +32,7 @@ def register(user: str, contact: str, config: Path, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("user")
+@click.argument("user", shell_complete=complete_user)
 @click.argument("contact")
 @config_option
 @json_option

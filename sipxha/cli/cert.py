@@ -54,6 +54,14 @@ _authority_option: Callable[[F], F] = click.option(
 )
 
 
+def _look_for(authority: Path) -> None:
+    if not (authority / "ca.crt").exists():
+        fail(
+            f"{authority / 'ca.crt'} cannot be read: No such file or directory",
+            "--ca DIR names the folder of the authority, 'sipxha cert ca' makes one",
+        )
+
+
 @click.group()
 def cert() -> None:
     """
@@ -94,6 +102,7 @@ def node(name: str, domain: str, authority: Path, into: Path | None) -> None:
     ones expire.
     """
     folder = into or Path(name, "ssl")
+    _look_for(authority)
     try:
         signer = read_authority(authority)
         made = make_node(signer, name, domain)
@@ -116,10 +125,11 @@ def sign_request(request: Path, name: str, domain: str, authority: Path) -> None
     NODE and the key in REQUEST, a signing request in PEM.  The names that the
     request itself asks for do not count.
     """
+    _look_for(authority)
     try:
         made = sign(read_authority(authority), request.read_bytes(), name, domain)
     except CertificateUnusable as problem:
-        fail(str(problem))
+        fail(f"{request}: {problem}")
     except OSError as problem:
         fail(f"{request} cannot be read: {problem.strerror}")
     click.echo(made.public_bytes(Encoding.PEM), nl=False)

@@ -162,7 +162,8 @@ def _run(path: Path, as_json: bool, act: Act, user: str | None = None) -> list[d
         if end.code:
             raise
     if errors:
-        fail(str(errors[0]))
+        is_missing = "does not exist" in str(errors[0])
+        fail(str(errors[0]), "'sipxha db init' makes what is missing" if is_missing else "")
     table(rows, COLUMNS, as_json, "Databases")
     return rows
 

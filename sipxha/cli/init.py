@@ -11,12 +11,21 @@ import click
 from sipxha.cli.output import fail
 
 
+def _domain(ctx: click.Context, option: click.Parameter, value: str) -> str:
+    from sipxha.config.zone import NotAHostName, host_name
+
+    try:
+        return host_name(value)
+    except NotAHostName as problem:
+        raise click.BadParameter(str(problem)) from None
+
+
 def _servers(ctx: click.Context, option: click.Parameter, values: tuple[str, ...]) -> list[tuple[str, str]]:
     servers = []
     for value in values:
         name, equals, address = value.partition("=")
         if not (name and equals and address):
-            raise click.BadParameter(f"{value!r} is not NAME=ADDRESS")
+            raise click.BadParameter(f"{value!r} is not NAME=ADDRESS, as in sipx1.example.com=10.1.1.50")
         servers.append((name.lower(), address))
     return servers
 
@@ -31,7 +40,9 @@ def _dns(ctx: click.Context, option: click.Parameter, value: str | None) -> str 
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--domain", required=True, help="The SIP domain that the nodes serve together.")
+@click.option(
+    "--domain", required=True, callback=_domain, help="The SIP domain that the nodes serve together."
+)
 @click.option(
     "--node",
     "servers",
@@ -61,9 +72,10 @@ def init(folder: Path, domain: str, servers: list[tuple[str, str]], embedded: bo
     try:
         make_cluster(folder, cluster)
     except LocalError as refused:
-        fail(str(refused))
+        exists = folder.exists()
+        fail(str(refused), "nothing is overwritten, so name another folder" if exists else "")
     except OSError as error:
-        fail(f"{error.filename}: {error.strerror}")
+        fail(f"{folder} cannot be made: {error.strerror}")
 
     click.echo(f"{folder} holds the cluster of {cluster.domain}:")
     for server in cluster.servers:

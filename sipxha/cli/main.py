@@ -7,9 +7,11 @@ starts quickly and the help needs none of them.  No verb lives here.
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from importlib import import_module
 
 import click
+from click.shell_completion import CompletionItem
 
 VERBS = {
     "init": ("sipxha.cli.init:init", "Make the folders of a new cluster."),
@@ -30,6 +32,7 @@ VERBS = {
     "import-sipx": ("sipxha.cli.import_sipx:import_sipx", "Take over what a sipXpbx server knew."),
     "resolve": ("sipxha.cli.resolve:resolve", "Make call detail records of the nodes' call events."),
     "cdr": ("sipxha.cli.cdr:cdr", "List and export call detail records."),
+    "completion": ("sipxha.cli.completion:completion", "Print what a shell needs to complete words."),
 }
 """Where each verb lives, and its line in the help."""
 
@@ -44,6 +47,30 @@ class LazyGroup(click.Group):
         All verbs, in the order in which an operator meets them.
         """
         return list(VERBS)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """
+        Find the verb, or name those that are like it.
+        """
+        name = args[0]
+        if name not in VERBS and not name.startswith("-") and not ctx.resilient_parsing:
+            like = [verb for verb in VERBS if verb.startswith(name)] or get_close_matches(name, VERBS)
+            hint = f" Did you mean {' or '.join(like)}?" if like else ""
+            raise click.UsageError(f"There is no verb {name!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """
+        The verbs that begin so, without importing any.
+        """
+        verbs = [
+            CompletionItem(verb, help=line)
+            for verb, (_, line) in VERBS.items()
+            if verb.startswith(incomplete)
+        ]
+        return verbs + click.Command.shell_complete(self, ctx, incomplete)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """

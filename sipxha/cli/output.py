@@ -8,7 +8,10 @@ objects.  Nothing here knows what a row means, and nothing here logs.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import pwd
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -26,6 +29,10 @@ CONFIG_PLACES = (Path("etc/sipxha.xml"), Path("/etc/sipxha/sipxha.xml"))
 """Where the configuration is looked for when neither option nor environment name it."""
 
 
+VARIABLE = "SIPXHA_CONFIG"
+"""What names it in the environment."""
+
+
 def default_config() -> Path:
     """
     The first of the usual places that exists, else the last of them.
@@ -41,10 +48,10 @@ def config_option(command: F) -> F:
         "--config",
         type=click.Path(path_type=Path),
         default=default_config,
-        envvar="SIPXHA_CONFIG",
+        envvar=VARIABLE,
         metavar="F",
         show_default="etc/sipxha.xml, /etc/sipxha/sipxha.xml",
-        help="The node's configuration; SIPXHA_CONFIG names another default.",
+        help=f"The node's configuration; {VARIABLE} names another default.",
     )(command)
 
 
@@ -55,14 +62,16 @@ def json_option(command: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print an array of JSON objects.")(command)
 
 
-def fail(message: str, *, status: int = 1) -> NoReturn:
+def fail(message: str, next_step: str = "", *, status: int = 1) -> NoReturn:
     """
     End the command with one line on standard error.
 
     @param message: What is wrong, without a trailing full stop.  Line feeds
         in it become semicolons.
+    @param next_step: What to do about it, as a half-sentence.
     """
-    print("sipxha: " + "; ".join(message.splitlines()), file=sys.stderr)  # noqa: T201
+    lines = [*message.splitlines(), *([next_step] if next_step else [])]
+    print("sipxha: " + "; ".join(lines), file=sys.stderr)  # noqa: T201
     raise SystemExit(status)
 
 
@@ -79,7 +88,29 @@ def read_config(path: Path) -> Config:
     except ConfigurationRefused as refused:
         for problem in refused.problems:
             print(problem, file=sys.stderr)  # noqa: T201
+        if not os.path.lexists(path):
+            fail("no configuration", f"name it with --config F or in {VARIABLE}; 'sipxha init' makes one")
+        if any(problem.endswith(os.strerror(errno.EACCES)) for problem in refused.problems):
+            fail(f"you are {_user(os.geteuid())}", f"run this {as_owner(path)}")
         raise SystemExit(1) from None
+
+
+def as_owner(path: Path) -> str:
+    """
+    In words, by whom a node of this configuration is operated.
+    """
+    try:
+        name = _user(path.stat().st_uid)
+    except OSError:
+        return "as the node's own user, or as root"
+    return f"as the node's own user ({name}), or as root"
+
+
+def _user(number: int) -> str:
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
 
 
 def table(

@@ -13,12 +13,13 @@ import socket
 import time
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlencode
 
 import click
 
-from sipxha.cli.output import config_option, fail, json_option, read_config, table
+from sipxha.cli.completion import complete_user
+from sipxha.cli.output import as_owner, config_option, fail, json_option, read_config, table
 
 if TYPE_CHECKING:
     from sipxha.config.model import NodeName
@@ -121,9 +122,7 @@ def ask(config: Path, page: str, **query: str) -> Any:
     """
     node = read_config(config).node
     answer = ask_node(node, page, **query)
-    if answer is None:
-        fail(f"the node {node.name} is not running")
-    return answer
+    return _not_running(node) if answer is None else answer
 
 
 def ask_node(node: NodeName, page: str, **query: str) -> Any | None:
@@ -142,29 +141,45 @@ def tell(node: NodeName, page: str, value: object, patience: float = PATIENCE) -
     @param patience: Seconds for the answer.
     """
     answer = _request(node, "POST", page, json.dumps(value).encode(), patience)
-    if answer is None:
-        fail(f"the node {node.name} is not running")
-    return answer
+    return _not_running(node) if answer is None else answer
+
+
+def _not_running(node: NodeName) -> NoReturn:
+    fail(
+        f"the node {node.name} is not running",
+        "start it: systemctl start sipxha, or twistd sipxha --config F",
+    )
 
 
 def _request(
     node: NodeName, method: str, page: str, body: bytes | None = None, patience: float = PATIENCE
 ) -> Any | None:
-    if not node.control_socket.exists():
-        return None
     connection = _ControlConnection(node.control_socket, patience)
     try:
+        if not node.control_socket.exists():
+            # Its path may be longer than a socket's can be.
+            return None
         connection.request(method, page, body)
         response = connection.getresponse()
         answer = response.read()
     except (FileNotFoundError, ConnectionRefusedError):
         return None
+    except PermissionError:
+        fail(f"{node.control_socket}: Permission denied", f"run this {as_owner(node.data)}")
+    except TimeoutError:
+        fail(
+            f"the node {node.name} does not answer within {patience:.0f} s",
+            "its log, and top, say what it does",
+        )
     except (OSError, http.client.HTTPException) as error:
         fail(f"the node {node.name} does not answer: {error or type(error).__name__}")
     finally:
         connection.close()
     if response.status != http.client.OK:
-        fail(f"the node {node.name} answered {response.status} {response.reason}{_reason(answer)}")
+        fail(
+            _reason(answer)
+            or f"the node {node.name} answered {response.status} {response.reason}: is it of another version?"
+        )
     return json.loads(answer)
 
 
@@ -176,7 +191,7 @@ def _reason(answer: bytes) -> str:
         value = json.loads(answer)
     except ValueError:
         return ""
-    return f": {value['error']}" if isinstance(value, dict) and "error" in value else ""
+    return str(value["error"]) if isinstance(value, dict) and "error" in value else ""
 
 
 def _timed(row: dict[str, Any]) -> dict[str, Any]:
@@ -216,7 +231,7 @@ def peers(config: Path, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("user", required=False)
+@click.argument("user", required=False, shell_complete=complete_user)
 @click.option("--xml", "as_xml", is_flag=True, help="Print a registration.xml, as sipX kept it.")
 @config_option
 @json_option

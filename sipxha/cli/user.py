@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import click
 
 from sipxha.auth.users import Version
+from sipxha.cli.completion import complete_user
 from sipxha.cli.output import config_option, fail, json_option, read_config, table
 from sipxha.cli.status import ask_node
 from sipxha.config import users
@@ -81,7 +82,7 @@ def add(name: str, password: str | None, from_stdin: bool, config: Path) -> None
 
 
 @user.command()
-@click.argument("name", metavar="USER")
+@click.argument("name", metavar="USER", shell_complete=complete_user)
 @_password_options
 @config_option
 def passwd(name: str, password: str | None, from_stdin: bool, config: Path) -> None:
@@ -99,7 +100,7 @@ def passwd(name: str, password: str | None, from_stdin: bool, config: Path) -> N
 
 
 @user.command()
-@click.argument("name", metavar="USER")
+@click.argument("name", metavar="USER", shell_complete=complete_user)
 @click.argument("permissions", metavar="PERMISSION...", nargs=-1, required=True)
 @config_option
 def permit(name: str, permissions: tuple[str, ...], config: Path) -> None:
@@ -109,11 +110,12 @@ def permit(name: str, permissions: tuple[str, ...], config: Path) -> None:
     settings = read_config(config)
     with _failing():
         identity = _known(settings, name)
+        _warn_of_unasked(settings, permissions)
         _confirm(settings, users.permit(settings.users, identity, permissions, settings.node.name))
 
 
 @user.command()
-@click.argument("name", metavar="USER")
+@click.argument("name", metavar="USER", shell_complete=complete_user)
 @click.argument("permissions", metavar="PERMISSION...", nargs=-1, required=True)
 @config_option
 def forbid(name: str, permissions: tuple[str, ...], config: Path) -> None:
@@ -127,7 +129,7 @@ def forbid(name: str, permissions: tuple[str, ...], config: Path) -> None:
 
 
 @user.command()
-@click.argument("name", metavar="USER")
+@click.argument("name", metavar="USER", shell_complete=complete_user)
 @config_option
 def remove(name: str, config: Path) -> None:
     """
@@ -166,6 +168,25 @@ def list_(as_json: bool, config: Path) -> None:
     table(rows, ("identity", "permissions", "aliases", "digest"), as_json)
 
 
+def _warn_of_unasked(settings: Config, permissions: tuple[str, ...]) -> None:
+    """
+    Tell of names that open nothing, where others do: mostly they are misspelt.
+    """
+    from sipxha.config.rules import RulesRefused, permissions_in
+
+    registrar, authproxy = settings.registrar, settings.authproxy
+    files: list[Path | None] = [] if authproxy is None else [authproxy.auth_rules]
+    files += [] if registrar is None else [registrar.mapping_rules, registrar.fallback_rules]
+    try:
+        asked = frozenset().union(*(permissions_in(file) for file in files if file is not None))
+    except RulesRefused:
+        # Which 'sipxha check' tells.
+        return
+    for name in permissions:
+        if asked and name not in asked:
+            click.echo(f"warning: no rule asks for {name}, but for {', '.join(sorted(asked))}", err=True)
+
+
 def _known(settings: Config, name: str) -> str:
     """
     The identity of a user who exists.
@@ -199,7 +220,14 @@ def _password(password: str | None, from_stdin: bool) -> str:
     if from_stdin:
         password = sys.stdin.readline().rstrip("\r\n")
     elif password is None:
-        password = str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
+        try:
+            password = str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
+        except click.Abort:
+            if sys.stdin.isatty():
+                raise
+            raise click.UsageError(
+                "nobody is there to be asked for the password: use --password-stdin"
+            ) from None
     if not password:
         fail("a password cannot be empty")
     return password
@@ -209,5 +237,9 @@ def _password(password: str | None, from_stdin: bool) -> str:
 def _failing() -> Iterator[None]:
     try:
         yield
+    except users.UserExists as error:
+        fail(str(error), "'sipxha user passwd' gives another password")
+    except users.UserUnknown as error:
+        fail(str(error), "'sipxha user list' shows who is")
     except LocalError as error:
         fail(str(error))

@@ -139,7 +139,7 @@ def sign(authority: Credential, request: bytes, node: str, domain: str) -> x509.
         proven = asked.is_signature_valid
         public_key = asked.public_key()
     except (ValueError, UnsupportedAlgorithm) as failure:
-        raise CertificateUnusable("this is not a certificate signing request in PEM") from failure
+        raise CertificateUnusable("not a certificate signing request in PEM") from failure
     if not proven:
         raise CertificateUnusable("the signing request is not signed with its own key")
     return _issue(authority, public_key, node, domain)

@@ -83,6 +83,16 @@ def load_auth_rules(path: Path) -> AuthRules:
     )
 
 
+def permissions_in(path: Path) -> frozenset[str]:
+    """
+    All permissions that a file of rules asks for, of whichever kind it is.
+
+    @raise RulesRefused: if the file cannot be read.
+    """
+    found = _document(path).iter("{*}permission")
+    return frozenset(_text(path, element) for element in found)
+
+
 def load_mapping_rules(path: Path, symbols: Mapping[str, str]) -> mapping.MappingRules:
     """
     @param symbols: what C{{localhost}}, C{{mediaserver}} and C{{voicemail}}
@@ -389,6 +399,13 @@ def _host(path: Path, element: etree._Element) -> tuple[str, int | None]:
 
 
 def _root(path: Path, namespaces: Sequence[str], name: str) -> etree._Element:
+    root = _document(path)
+    if root.tag not in [f"{{{namespace}}}{name}" if namespace else name for namespace in namespaces]:
+        raise RulesRefused(path, root.sourceline, f"<{name}> in namespace {namespaces[0]} is expected")
+    return root
+
+
+def _document(path: Path) -> etree._Element:
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
     try:
         with path.open("rb") as file:
@@ -399,10 +416,7 @@ def _root(path: Path, namespaces: Sequence[str], name: str) -> etree._Element:
         raise RulesRefused(path, error.lineno, error.msg or "not well-formed") from error
     if tree.docinfo.doctype:
         raise RulesRefused(path, 1, "a document type declaration is not allowed")
-    root = tree.getroot()
-    if root.tag not in [f"{{{namespace}}}{name}" if namespace else name for namespace in namespaces]:
-        raise RulesRefused(path, root.sourceline, f"<{name}> in namespace {namespaces[0]} is expected")
-    return root
+    return tree.getroot()
 
 
 def _children(path: Path, element: etree._Element, *allowed: str) -> list[etree._Element]:

@@ -71,7 +71,8 @@ class InitTests(SynchronousTestCase):
         """
         self.folder.mkdir()
         result = run(*self.asked)
-        self.assertEqual((result.exit_code, result.stderr), (1, f"sipxha: {self.folder} exists already\n"))
+        said = f"sipxha: {self.folder} exists already; nothing is overwritten, so name another folder\n"
+        self.assertEqual((result.exit_code, result.stderr), (1, said))
 
     def test_what_is_no_node_or_server_is_wrong_usage(self) -> None:
         """
@@ -80,4 +81,5 @@ class InitTests(SynchronousTestCase):
         for more in (["--node", "sipx2.example.com"], ["--node", "=127.1.1.1"], ["--dns", "127.0.0.1"]):
             self.assertEqual(run(*self.asked, *more).exit_code, 2)
         self.assertEqual(run(str(self.folder), "--domain", "example.com").exit_code, 2)
+        self.assertEqual(run(str(self.folder), "--domain", "ex_ample.com", *self.asked[3:]).exit_code, 2)
         self.assertFalse(self.folder.exists())

@@ -42,6 +42,20 @@ class MainTests(SynchronousTestCase):
                 self.assertTrue(command.help, verb)
             self.assertIsNone(main.get_command(context, "run"))
 
+    def test_a_verb_that_is_none_leads_to_those_that_are_like_it(self) -> None:
+        """
+        Status 2, as any wrong usage.
+        """
+        for wrong, hint in (
+            ("stat", "Did you mean status?"),
+            ("regster", "Did you mean register"),
+            ("reg", "Did you mean registrations or register?"),
+            ("frobnicate", "There is no verb 'frobnicate'.\n"),
+        ):
+            result = CliRunner().invoke(main, [wrong])
+            self.assertEqual(result.exit_code, 2)
+            self.assertIn(hint, result.stderr)
+
     def test_the_help_imports_no_verb(self) -> None:
         """
         The command starts quickly.

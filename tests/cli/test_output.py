@@ -4,6 +4,7 @@ Tests for L{sipxha.cli.output}.
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ import click
 from click.testing import CliRunner, Result
 from twisted.trial.unittest import SynchronousTestCase
 
-from sipxha.cli.output import config_option, fail, json_option, read_config, table
+from sipxha.cli.output import as_owner, config_option, fail, json_option, read_config, table
 
 
 @click.command()
@@ -51,6 +52,24 @@ class OutputTests(SynchronousTestCase):
     """
     Tests for what all verbs share.
     """
+
+    def test_who_has_no_configuration_is_told_where_to_get_one(self) -> None:
+        """
+        Or how to name it.
+        """
+        result = run("read", "--config", str(Path(self.mktemp())))
+        self.assertEqual(result.exit_code, 1)
+        self.assertIn("name it with --config F or in SIPXHA_CONFIG; 'sipxha init' makes one", result.stderr)
+
+    def test_who_operates_a_node_is_its_owner(self) -> None:
+        """
+        By name, as far as it can be told.
+        """
+        owned = Path(self.mktemp())
+        owned.touch()
+        name = getpass.getuser()
+        self.assertEqual(as_owner(owned), f"as the node's own user ({name}), or as root")
+        self.assertEqual(as_owner(owned / "x"), "as the node's own user, or as root")
 
     def test_failure_is_one_line_and_status_1(self) -> None:
         """

@@ -4,11 +4,14 @@ Tests for L{sipxha.cli.status}.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import socket
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import mkdtemp
+from types import SimpleNamespace
 from typing import Any
 
 from click.testing import CliRunner, Result
@@ -16,9 +19,10 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.python.filepath import FilePath
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from sipxha.cli.main import main
+from sipxha.cli.status import ask_node
 from sipxha.config.init import Cluster, Server, make_cluster
 from sipxha.config.load import load
 from sipxha.services.console import Console
@@ -147,10 +151,43 @@ class StatusTests(TestCase):
         """
         Whether it was stopped or killed.
         """
-        expected = (1, "sipxha: the node sipx1.example.com is not running\n")
+        said = (
+            "sipxha: the node sipx1.example.com is not running; "
+            "start it: systemctl start sipxha, or twistd sipxha --config F\n"
+        )
+        expected = (1, said)
         result = await self.run_verb("status")
         self.assertEqual((result.exit_code, result.stderr), expected)
         with socket.socket(socket.AF_UNIX) as killed:
             killed.bind(str(self.socket))
         result = await self.run_verb("peers")
         self.assertEqual((result.exit_code, result.stderr), expected)
+
+
+class RightsTests(SynchronousTestCase):
+    """
+    Tests for who may not open the socket.
+    """
+
+    def test_it_is_told_who_may(self) -> None:
+        """
+        One line, status 1; whoever tests this is often root, who may all.
+        """
+
+        class Forbidden:
+            def exists(self) -> bool:
+                raise PermissionError
+
+            def __str__(self) -> str:
+                return "/etc/sipxha/data/control.sock"
+
+        data = Path(self.mktemp())
+        node: Any = SimpleNamespace(name="sipx1.example.com", data=data, control_socket=Forbidden())
+        said = io.StringIO()
+        with contextlib.redirect_stderr(said):
+            end = self.assertRaises(SystemExit, ask_node, node, "/status")
+        self.assertEqual(end.code, 1)
+        self.assertEqual(
+            said.getvalue(),
+            "sipxha: /etc/sipxha/data/control.sock: Permission denied; run this as the node's own user, or as root\n",
+        )

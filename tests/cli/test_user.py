@@ -21,10 +21,19 @@ from sipxha.auth.users import Users, Version
 from sipxha.cli.user import user
 from sipxha.config.init import Cluster, Server, make_cluster
 from sipxha.config.load import load
+from sipxha.config.rules import AUTH_NAMESPACE
 from sipxha.config.users import load_users
 from sipxha.services.console import Console
 
 NODE = "sipx1.example.com"
+
+
+RULES = f"""\
+<mappings xmlns="{AUTH_NAMESPACE}"><hostMatch><hostPattern>gw1.example.com</hostPattern>
+<userMatch><userPattern>.</userPattern><permissionMatch>
+<permission>LocalDialing</permission><permission>Overseas</permission>
+</permissionMatch></userMatch></hostMatch></mappings>
+"""
 
 
 class UserTests(SynchronousTestCase):
@@ -91,7 +100,23 @@ class UserTests(SynchronousTestCase):
         self.run_("passwd", "201", "--password", "other")
         self.assertPassword("other")
         result = self.run_("passwd", "202", "--password", "other", status=1)
-        self.assertIn("202@example.com is not a user", result.output)
+        self.assertIn("202@example.com is not a user; 'sipxha user list' shows who is\n", result.output)
+
+    def test_what_can_be_done_about_it_is_said(self) -> None:
+        """
+        A user who exists, nobody to ask for a password, a permission that opens nothing.
+        """
+        self.run_("add", "201", "--password", "secret")
+        result = self.run_("add", "201", "--password", "secret", status=1)
+        self.assertIn("exists already; 'sipxha user passwd' gives another password", result.output)
+        result = self.run_("add", "202", text="", status=2)
+        self.assertIn("use --password-stdin", result.output)
+        self.assertEqual(self.run_("permit", "201", "LocalDialing", "LongDistanceDialling").output, "")
+        self.config.with_name("authrules.xml").write_text(RULES)
+        result = self.run_("permit", "201", "LocalDialing", "LongDistanceDialling")
+        self.assertEqual(
+            result.output, "warning: no rule asks for LongDistanceDialling, but for LocalDialing, Overseas\n"
+        )
 
     def test_permit_and_forbid(self) -> None:
         """
