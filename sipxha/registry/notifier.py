@@ -21,7 +21,8 @@ from math import inf
 from typing import Generic, NamedTuple, TypeVar
 
 from sipxha.errors import RemoteError
-from sipxha.registry.reginfo import Contact, contacts_now, document
+from sipxha.registry.binding import Binding
+from sipxha.registry.reginfo import Contact, contact_id, contacts_now, document
 from sipxha.registry.rows import Rows
 
 SPACING = 5.0
@@ -80,6 +81,7 @@ class _Subscription(Generic[D]):
     """
 
     __slots__ = (
+        "deactivated",
         "dialog",
         "end",
         "has_news",
@@ -103,6 +105,9 @@ class _Subscription(Generic[D]):
         self.version = 0
         self.told: dict[str, Contact] = {}
         self.told_at = -inf
+        self.deactivated: set[str] = set()
+        """The ids of contacts that we ended since then."""
+
         self.has_news = False
         """Whether a row changed since the watcher was told."""
 
@@ -205,6 +210,14 @@ class Notifier(Generic[D]):
                 self._look(subscription, now, effects)
         return effects
 
+    def deactivated(self, rows: Iterable[Binding]) -> None:
+        """
+        Know of rows that we end them, and not their phones; before L{changed}.
+        """
+        for row in rows:
+            for subscription in self._watchers.get(row.identity, {}).values():
+                subscription.deactivated.add(contact_id(row))
+
     def answered(self, key: Key, status: int, now: float) -> list[Notify[D]]:
         """
         A watcher answered its notification, or could not be reached.
@@ -263,7 +276,15 @@ class Notifier(Generic[D]):
         if subscription.next_look() <= now:
             is_over = subscription.end <= now
             current = self._rows.current(subscription.identity, now)
-            contacts, is_news = contacts_now(subscription.told, current, now)
+            contacts, is_news = contacts_now(
+                subscription.told,
+                current,
+                now,
+                # What is there when somebody begins to watch has been there for who knows how long.
+                since=now if subscription.version else None,
+                deactivated=subscription.deactivated,
+            )
+            subscription.deactivated.clear()
             if is_news or is_over or subscription.is_owed:
                 effects.append(_notify(subscription, contacts, now))
             subscription.told = {

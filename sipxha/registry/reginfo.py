@@ -3,15 +3,15 @@ What a watcher is told of an address-of-record: the registration information
 document of RFC 3680 section 5, with the public GRUUs of RFC 5628.  Of the
 temporary ones it does not tell: a row does not know which was the first.
 
-Always full state.  Decides nothing about when it is sent, nor to whom; that
-a row ended before its time does not say who ended it, so all that did is
-C{unregistered}.
+Always full state.  Decides nothing about when it is sent, nor to whom.  A row
+that ended before its time does not say who ended it: unless it is known to be
+us, its phone did (C{unregistered}).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from enum import Enum
 from functools import lru_cache
 from typing import NamedTuple
@@ -68,6 +68,8 @@ class Contact(NamedTuple):
 
     row: Binding
     event: Event
+    since: float | None = None
+    """Since when it is registered, if that was seen."""
 
 
 def contact_id(row: Binding) -> str:
@@ -80,13 +82,20 @@ def contact_id(row: Binding) -> str:
 
 
 def contacts_now(
-    told: Mapping[str, Contact], current: Iterable[Binding], now: float
+    told: Mapping[str, Contact],
+    current: Iterable[Binding],
+    now: float,
+    *,
+    since: float | None = None,
+    deactivated: Collection[str] = (),
 ) -> tuple[dict[str, Contact], bool]:
     """
     What has become of what a watcher was told last.
 
     @param told: The active contacts, by their ids.
     @param current: The bindings that there are.
+    @param since: Since when those that are new are registered, if that is known.
+    @param deactivated: The ids of contacts that we ended, and not their phones.
     @return: All contacts by their ids, those that ended since then as well;
         and whether that is news to the watcher.
     """
@@ -98,17 +107,20 @@ def contacts_now(
         if before is None:
             event = Event.REGISTERED
         elif row[:_SEEN] == before.row[:_SEEN]:
-            contacts[name] = Contact(row, before.event)
+            contacts[name] = before._replace(row=row)
             continue
         else:
             event = _change(before.row, row)
         is_news = True
-        contacts[name] = Contact(row, event)
+        contacts[name] = Contact(row, event, since if before is None else before.since)
     for name, before in told.items():
         if name not in contacts:
             is_news = True
-            event = Event.EXPIRED if before.row.deadline <= now else Event.UNREGISTERED
-            contacts[name] = Contact(before.row, event)
+            if before.row.deadline <= now:
+                event = Event.EXPIRED
+            else:
+                event = Event.DEACTIVATED if name in deactivated else Event.UNREGISTERED
+            contacts[name] = before._replace(event=event)
     return contacts, is_news
 
 
@@ -143,7 +155,7 @@ def document(identity: str, version: int, contacts: Mapping[str, Contact], now: 
 
 
 def _contact_lines(name: str, contact: Contact, now: float) -> list[str]:
-    row, event = contact
+    row, event, since = contact
     # Without a q a contact counts as 1 (RFC 3261 section 10.2.1.2).
     attributes = f'event="{event.value}" callid={_quoted(row.callid)} cseq="{row.cseq}"'
     attributes += f" q={_quoted(row.qvalue or '1')}"
@@ -152,6 +164,8 @@ def _contact_lines(name: str, contact: Contact, now: float) -> list[str]:
     else:
         state = "active"
         attributes += f' expires="{max(round(row.deadline - now), 1)}"'
+    if since is not None:
+        attributes += f' duration-registered="{max(round(now - since), 0)}"'
     uri, display, unknown = _shown(row.contact)
     if row.instance_id:
         unknown = (*unknown, ("+sip.instance", quote(row.instance_id)))

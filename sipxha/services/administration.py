@@ -54,12 +54,15 @@ class Administration:
         knows: Callable[[str], bool],
         updated: Callable[[], None],
         change_log: ChangeLog,
+        deactivated: Callable[[list[Binding]], None],
     ) -> None:
         """
         @param terms: How long a binding may be held.
         @param knows: Whether an identity is a user of ours.
         @param updated: Called when there is something new to replicate.
+        @param deactivated: Hears of rows that were ended, and not by their phones.
         """
+        self._deactivated = deactivated
         self._reactor = reactor
         self._registry = registry
         self._store = store
@@ -96,7 +99,7 @@ class Administration:
         """
         identity, contact = self._asked(posted)
         now = self._reactor.seconds()
-        return self._do(removal(self._registry, identity, contact, self._terms, now))
+        return self._do(removal(self._registry, identity, contact, self._terms, now), self._deactivated)
 
     def _asked(self, posted: Any) -> tuple[str, str]:
         try:
@@ -107,9 +110,13 @@ class Administration:
             raise NoContact("expected a user and a contact")
         return find_user(user, self._terms), contact
 
-    def _do(self, registration: Registration) -> Deferred[int]:
+    def _do(
+        self, registration: Registration, tell: Callable[[list[Binding]], None] | None = None
+    ) -> Deferred[int]:
         now = self._reactor.seconds()
         rows = self._registry.register(registration, now).rows
+        if tell is not None:
+            tell(rows)
         return self._commit(rows, now).addCallback(lambda _: len(rows))
 
     def _commit(self, rows: list[Binding], now: float) -> Deferred[None]:

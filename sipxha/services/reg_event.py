@@ -10,7 +10,7 @@ that dies is noticed by the next refresh.  Other event packages are not ours.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ from sipxha.auth import identity as signed_identity
 from sipxha.errors import SipxhaError
 from sipxha.net.driver import Driver
 from sipxha.net.endpoint import Branch, Endpoint, IBranchObserver
+from sipxha.registry.binding import Binding
 from sipxha.registry.notifier import Key, Notifier, Notify
 from sipxha.registry.reginfo import CONTENT_TYPE
 from sipxha.registry.register import RegistrationRefused, Terms
@@ -290,6 +291,12 @@ class RegEvents(Service):
         self._changed.add(identity)
         if self._look is None:
             self._look = self._reactor.callLater(0, self._look_at_changes)
+
+    def deactivated(self, rows: Iterable[Binding]) -> None:
+        """
+        Rows were ended right now, by us and not by their phones.
+        """
+        self._notifier.deactivated(rows)
 
     def _look_at_changes(self) -> None:
         self._look = None

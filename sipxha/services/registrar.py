@@ -184,6 +184,8 @@ class RegistrarUser:
         now = self._reactor.seconds()
         rows = self._registry.end_flow(token, now)
         if rows:
+            if self.reg_events is not None:
+                self.reg_events.deactivated(rows)
             self._change_log.changed(rows, "flow closed", now)
             committed = self._store.commit(rows)
             # What could not be written is written later, and replicated now.

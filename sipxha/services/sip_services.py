@@ -139,15 +139,6 @@ class SipServices:
             config.spread,
         )
         change_log = self._overview.change_log = ChangeLog(self._config.log.level)
-        self.administration = Administration(
-            self._reactor,
-            registry,
-            store,
-            terms,
-            self._knows,
-            updated,
-            change_log,
-        )
         user = RegistrarUser(
             self._reactor,
             terms,
@@ -181,6 +172,16 @@ class SipServices:
             mint,
         )
         reg_events.endpoint = endpoint
+        self.administration = Administration(
+            self._reactor,
+            registry,
+            store,
+            terms,
+            self._knows,
+            updated,
+            change_log,
+            reg_events.deactivated,
+        )
         if self.edge is not None:
             self.edge.closed = user.flow_closed
         if self._overview.fork_proxy is not None:

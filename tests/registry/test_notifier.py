@@ -120,6 +120,25 @@ class NotifierTests(Case):
         effects = self.notifier.deadline_passed(later + SPACING)
         self.assert_told(effects, 2, "active;expires=590", 'state="terminated"', 'event="unregistered"')
 
+    def test_what_we_ended_is_told_as_that_once(self) -> None:
+        """
+        Not what was there again before anybody was told.
+        """
+        self.register()
+        self.subscribe()
+        for count, expires, event in ((1, 3600, "refreshed"), (2, 0, "deactivated"), (3, 3600, "registered")):
+            now = NOW + count * SPACING
+            self.notifier.answered(KEY, 200, now)
+            if event != "registered":
+                self.notifier.deactivated(self.registry.current(AOR, now))
+            self.assert_told(
+                self.register(expires, now=now), count, f"active;expires={600 - count * 5}", event
+            )
+        now += SPACING
+        self.notifier.answered(KEY, 200, now)
+        effects = self.register(0, now=now)
+        self.assert_told(effects, 4, "active;expires=580", 'event="unregistered"', 'duration-registered="5"')
+
     def test_nothing_is_told_while_an_answer_is_owed(self) -> None:
         """
         All that happens meanwhile is told in one.

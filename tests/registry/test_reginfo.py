@@ -131,6 +131,37 @@ class ContactTests(SynchronousTestCase):
         self.assertEqual(events(before), ["unregistered"])
         self.assertEqual(events(before, now=row.deadline), ["expired"])
 
+    def test_who_ended_a_contact_is_told_where_that_is_known(self) -> None:
+        """
+        We did, and its phone had better register again; time did, whoever else
+        wanted to.
+        """
+        row = a_row()
+        before = told(Contact(row, Event.REGISTERED))
+        name = contact_id(row)
+        for ended, now, event in (
+            ({name}, NOW, Event.DEACTIVATED),
+            ({"other"}, NOW, Event.UNREGISTERED),
+            ({name}, row.deadline, Event.EXPIRED),
+        ):
+            contacts, is_news = contacts_now(before, (), now, deactivated=ended)
+            self.assertEqual((contacts[name].event, is_news), (event, True))
+        contacts, is_news = contacts_now(before, [row], NOW, deactivated={name})
+        self.assertEqual((contacts, is_news), (before, False))
+
+    def test_for_how_long_a_contact_is_registered_is_told_where_that_is_known(self) -> None:
+        """
+        Through all refreshes, and at its end.
+        """
+        row = a_row()
+        contacts, _ = contacts_now({}, [row], NOW, since=NOW)
+        contacts, _ = contacts_now(contacts, [row._replace(cseq=18)], NOW + 10, since=NOW + 10)
+        self.assertIn(' duration-registered="10"', document("201@example.com", 1, contacts, NOW + 10))
+        contacts, _ = contacts_now(contacts, [], NOW + 20)
+        self.assertIn(' duration-registered="20"', document("201@example.com", 2, contacts, NOW + 20))
+        contacts, _ = contacts_now({}, [row], NOW)
+        self.assertNotIn("duration-registered", document("201@example.com", 0, contacts, NOW))
+
     def test_what_no_watcher_can_see_is_no_news(self) -> None:
         """
         A new number, another primary, a later deadline by our own clock.

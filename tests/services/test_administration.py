@@ -11,6 +11,7 @@ from twisted.internet import reactor
 from twisted.trial.unittest import TestCase
 
 from sipxha.errors import RemoteError
+from sipxha.registry.binding import Binding
 from sipxha.registry.domain import ServedDomain
 from sipxha.registry.gruu import Gruus
 from sipxha.registry.register import RegistrationRefused, Terms
@@ -37,6 +38,7 @@ class AdministrationCase(TestCase):
         self.registry = Registry(NAME, 7200)
         self.updates: list[int] = []
         self.log = ChangeLog()
+        self.deactivated: list[Binding] = []
         self.administration = Administration(
             clock,
             self.registry,
@@ -45,6 +47,7 @@ class AdministrationCase(TestCase):
             lambda identity: identity == "201@example.com",
             lambda: self.updates.append(self.registry.update_number),
             self.log,
+            self.deactivated.extend,
         )
 
 
@@ -126,6 +129,7 @@ class ContactTests(AdministrationCase):
         self.assertEqual((self.contacts(), self.updates), (["<sip:gw@10.9.9.9>"], [1]))
         await self.administration.unregister(asked)
         self.assertEqual((self.contacts(), self.updates), ([], [1, 2]))
+        self.assertEqual([row.update_number for row in self.deactivated], [2])
         self.assertEqual(self.log.changes["administrative"], 2)
         await self.store.close()
         rows = RegistrationStore(self.path, self.store._reactor)

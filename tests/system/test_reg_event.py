@@ -82,6 +82,18 @@ class RegEventTests(PairTestCase):
             ]
         )
 
+    async def test_a_connection_that_is_lost_is_no_phone_that_left(self) -> None:
+        """
+        The watcher learns that it was the node that gave it up.
+        """
+        watcher, hidden = self.phone(), self.phone("tcp", believes=BEHIND_NAT)
+        hidden.user, hidden.aor = watcher.user, watcher.aor
+        await self.register(hidden, self.east)
+        await watcher.watch(watcher.aor, self.east.address)
+        self.assertEqual((await self.told(watcher, 0))[1][0][:2], ("active", "registered"))
+        await hidden.stopService()
+        self.assertEqual((await self.told(watcher, 1))[1][0][:2], ("terminated", "deactivated"))
+
     async def test_E01_nobody_else_is_watched(self) -> None:
         """
         Nor does a wrong password help.
