@@ -140,15 +140,25 @@ class Locator:
             (there is none) or L{DNSFailed} (nobody knows).
         """
         try:
-            target = self._target(uri)
+            hops = self.known(uri)
         except Unlocatable as reason:
             return fail(reason)
+        return Deferred.fromCoroutine(self._locate(self._target(uri))) if hops is None else succeed(hops)
+
+    def known(self, uri: Uri) -> list[Hop] | None:
+        """
+        Tell the places for a URI as L{locate} does, if nobody has to be asked
+        for them.
+
+        @raise Unlocatable: There is none.
+        """
+        target = self._target(uri)
         if target.is_numeric:
-            return succeed([_hop(direct(target), target.host, target)])
+            return [_hop(direct(target), target.host, target)]
         plan = self._plans.get(target)
-        if plan is not None and self._reactor.seconds() < plan.until:
-            return succeed(self._hops(target, plan))
-        return Deferred.fromCoroutine(self._locate(target))
+        if plan is None or self._reactor.seconds() >= plan.until:
+            return None
+        return self._hops(target, plan)
 
     def addresses(self, name: str) -> Deferred[list[str]]:
         """

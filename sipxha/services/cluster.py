@@ -55,6 +55,9 @@ class Cluster:
     locate: Callable[[Uri], Deferred[list[Hop]]]
     """Where a URI leads, in the order in which to try (RFC 3263)."""
 
+    known: Callable[[Uri], list[Hop] | None]
+    """The same, if nobody has to be asked; raises what the other fails with."""
+
     hop_failed: Callable[[Hop], None]
     """Hears of a hop that did not answer, so that it is tried last for a while."""
 

@@ -231,13 +231,15 @@ class Forwarding:
         request.set("max-breadth", str(effect.breadth))
         try:
             hop = proxy.address(request, effect.uri, self._admission)
+            if not isinstance(hop, Flow):
+                branch.leads_to_flow = is_token(hop.user)
+                hops = proxy.cluster.known(hop)
         except SipxhaError as error:
             branch.unlocated(Failure(error))
             return
         if isinstance(hop, Flow):
             branch.located([hop], request, None)
             return
-        branch.leads_to_flow = is_token(hop.user)
         # Silence of any other method may be a phone's, behind our server.
         patience = None
         if request.method in ("INVITE", "REGISTER"):
@@ -245,6 +247,9 @@ class Forwarding:
                 patience = FIRST_ANSWER
             elif proxy.cluster.is_gateway(hop):
                 patience = GATEWAY_HOP
+        if hops is not None:
+            branch.located(hops, request, patience)
+            return
         proxy.cluster.locate(hop).addCallbacks(
             branch.located, branch.unlocated, callbackArgs=(request, patience)
         ).addErrback(self._broken)

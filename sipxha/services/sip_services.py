@@ -229,6 +229,7 @@ class SipServices:
             secret=config.secret,
             authenticator=self._authenticator,
             locate=locator.locate,
+            known=locator.known,
             hop_failed=locator.failed,
             hop_answered=locator.answered,
             call_log=self._overview.call_log,

@@ -15,8 +15,8 @@ from sipxha.sip.names import UNSPLIT, printed
 
 _READ_FROM = {
     "via": ("top via", "outline"),
-    "from": ("outline",),
-    "to": ("outline",),
+    "from": ("outline", "tags"),
+    "to": ("outline", "tags"),
     "call-id": ("outline",),
     "cseq": ("outline",),
     "contact": ("star contact",),

@@ -119,6 +119,8 @@ class Message(Fields):
         outline = usual_outline(self._target(), self._keys, self._lines)
         if outline is not None:
             self._typed["outline"] = outline
+            # They outlast the Via, which every hop changes.
+            self._typed["tags"] = (outline.from_tag, outline.to_tag)
         return outline
 
     def prepend_via(self, value: str, host: str, sent_by: str, branch: str) -> None:
@@ -130,7 +132,7 @@ class Message(Fields):
         outline: Outline | None = self._typed.get("outline")
         self.prepend("via", value)
         if outline is not None:
-            self._typed["outline"] = outline._replace(host=host, sent_by=sent_by, branch=branch)
+            self._typed["outline"] = Outline(host, sent_by, branch, *outline[3:])
 
     def lengthen_via(self, end: str, more: str) -> bool:
         """
@@ -223,16 +225,16 @@ class Message(Fields):
         """
         The tag of From, if it has one.
         """
-        outline: Outline | None = self._typed.get("outline")
-        return self.from_.tag if outline is None else outline.from_tag
+        tags: tuple[str | None, str | None] | None = self._typed.get("tags")
+        return self.from_.tag if tags is None else tags[0]
 
     @property
     def to_tag(self) -> str | None:
         """
         The tag of To, if it has one.
         """
-        outline: Outline | None = self._typed.get("outline")
-        return self.to.tag if outline is None else outline.to_tag
+        tags: tuple[str | None, str | None] | None = self._typed.get("tags")
+        return self.to.tag if tags is None else tags[1]
 
     @property
     def call_id(self) -> str:
@@ -313,13 +315,16 @@ class Message(Fields):
         """
         How many more proxies may pass this on; L{None} if it does not say.
         """
-        value = self.get("max-forwards")
-        if value is None:
-            return None
-        number = _number(value)
-        if number is None or number > 255:
-            raise MalformedField("max-forwards", value)
-        return number
+        held: int | None = self._typed.get("max-forwards")
+        if held is None:
+            value = self.get("max-forwards")
+            if value is None:
+                return None
+            held = _number(value)
+            if held is None or held > 255:
+                raise MalformedField("max-forwards", value)
+            self._typed["max-forwards"] = held
+        return held
 
     @property
     def expires(self) -> int | None:
@@ -400,7 +405,10 @@ class Request(Message):
     A request.
     """
 
-    __slots__ = ("_method", "_uri")
+    __slots__ = ("_uri", "method")
+
+    method: str
+    """The method, case and all; it never changes."""
 
     def __init__(
         self, method: str, uri: str, fields: Iterable[tuple[str, str]] = (), body: bytes = b""
@@ -408,7 +416,7 @@ class Request(Message):
         if is_token(method) is None:
             raise UnsafeValue("method", method)
         super().__init__(fields, body)
-        self._method = method
+        self.method = method
         self.uri = uri
 
     @classmethod
@@ -423,16 +431,9 @@ class Request(Message):
         """
         request = cls.__new__(cls)
         request._take_lines(keys, lines, limits)
-        request._method = method
+        request.method = method
         request._uri = uri
         return request
-
-    @property
-    def method(self) -> str:
-        """
-        The method, case and all.
-        """
-        return self._method
 
     @property
     def uri(self) -> str:
@@ -467,18 +468,18 @@ class Request(Message):
         An independent copy; cheap.
         """
         copy = self._copy_to(Request.__new__(Request))
-        copy._method = self._method
+        copy.method = self.method
         copy._uri = self._uri
         return copy
 
     def _start(self) -> str:
-        return f"{self._method} {self._uri} SIP/2.0"
+        return f"{self.method} {self._uri} SIP/2.0"
 
     def _target(self) -> str:
         return self._uri
 
     def __repr__(self) -> str:
-        return f"<Request {self._method} {self._uri} {self.get('call-id')}>"
+        return f"<Request {self.method} {self._uri} {self.get('call-id')}>"
 
 
 class Response(Message):
@@ -486,7 +487,13 @@ class Response(Message):
     A response.
     """
 
-    __slots__ = ("_reason", "_status")
+    __slots__ = ("reason", "status")
+
+    status: int
+    """The status code, 100 to 699; it never changes."""
+
+    reason: str
+    """The reason phrase, which may be empty; it never changes."""
 
     def __init__(
         self, status: int, reason: str, fields: Iterable[tuple[str, str]] = (), body: bytes = b""
@@ -494,8 +501,8 @@ class Response(Message):
         if not 100 <= status <= 699:
             raise UnsafeValue("status", str(status))
         super().__init__(fields, body)
-        self._status = status
-        self._reason = safe("reason", reason)
+        self.status = status
+        self.reason = safe("reason", reason)
 
     @classmethod
     def of_lines(
@@ -506,38 +513,24 @@ class Response(Message):
         """
         response = cls.__new__(cls)
         response._take_lines(keys, lines, limits)
-        response._status = status
-        response._reason = reason
+        response.status = status
+        response.reason = reason
         return response
-
-    @property
-    def status(self) -> int:
-        """
-        The status code, 100 to 699.
-        """
-        return self._status
-
-    @property
-    def reason(self) -> str:
-        """
-        The reason phrase, which may be empty.
-        """
-        return self._reason
 
     def copy(self) -> Response:
         """
         An independent copy; cheap.
         """
         copy = self._copy_to(Response.__new__(Response))
-        copy._status = self._status
-        copy._reason = self._reason
+        copy.status = self.status
+        copy.reason = self.reason
         return copy
 
     def _start(self) -> str:
-        return f"SIP/2.0 {self._status} {self._reason}"
+        return f"SIP/2.0 {self.status} {self.reason}"
 
     def __repr__(self) -> str:
-        return f"<Response {self._status} {self._reason} {self.get('call-id')}>"
+        return f"<Response {self.status} {self.reason} {self.get('call-id')}>"
 
 
 # Registrars are asked for the same few all the time, our own servers stand in

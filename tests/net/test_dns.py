@@ -190,6 +190,21 @@ class LocatorTests(SynchronousTestCase):
         self.assertEqual(len(self.dns.asked), asked)
         self.assertEqual(len(set(self.dns.asked)), asked)
 
+    def test_what_is_known_is_told_without_waiting(self) -> None:
+        """
+        Addresses always, names for as long as their answers are kept together.
+        """
+        name = Uri.parse("sip:example.com")
+        self.assertIsNone(self.locator.known(name))
+        found = self.successResultOf(self.locate("sip:example.com"))
+        self.assertEqual(self.locator.known(name), found)
+        self.clock.advance(PLAN_LIFE)
+        self.assertIsNone(self.locator.known(name))
+        self.assertEqual(
+            self.locator.known(Uri.parse("sip:10.1.1.9")), [Hop("udp", "10.1.1.9", 5060, "10.1.1.9")]
+        )
+        self.assertRaises(Unlocatable, self.locator.known, Uri.parse("tel:201"))
+
     def test_L04_the_order_is_by_chance_for_each_request(self) -> None:
         """
         Also while nothing is asked.
