@@ -8,6 +8,7 @@ running node reads its certificate when it starts.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ from sipxha.cli.output import config_option, fail, json_option, read_config, tab
 from sipxha.config.certificates import (
     CertificateUnusable,
     describe,
+    ends_soon,
     make_authority,
     make_node,
     read_authority,
@@ -142,7 +144,8 @@ def sign_request(request: Path, name: str, domain: str, authority: Path) -> None
 def show(files: tuple[Path, ...], config: Path, as_json: bool) -> None:
     """
     Show whose certificates the FILEs are, and until when they are valid;
-    without a FILE those of the node and of its authority.
+    without a FILE those of the node and of its authority.  Says on standard
+    error which of them end within two weeks.
     """
     if not files:
         tls = read_config(config).tls
@@ -162,3 +165,8 @@ def show(files: tuple[Path, ...], config: Path, as_json: bool) -> None:
         for file, description in descriptions
     ]
     table(rows, COLUMNS, as_json)
+    now = datetime.now(UTC)
+    for file, description in descriptions:
+        if ends_soon(description.not_after, now):
+            verb = "ends" if description.not_after > now else "ended"
+            click.echo(f"sipxha: {file} {verb} on {description.not_after:%Y-%m-%d}: renew it", err=True)

@@ -38,6 +38,9 @@ AUTHORITY_LIFE = timedelta(days=3652)
 NODE_LIFE = timedelta(days=825)
 """The longest that today's TLS clients accept."""
 
+SOON = timedelta(days=14)
+"""How long before its end a certificate is worth a word."""
+
 BACKDATED = timedelta(hours=1)
 """How far the clock of the node that checks may be behind ours."""
 
@@ -287,6 +290,13 @@ def describe(path: Path) -> Description:
         not_after=certificate.not_valid_after_utc,
         is_authority=_is_authority(certificate),
     )
+
+
+def ends_soon(end: datetime, now: datetime) -> bool:
+    """
+    Whether a certificate has to be renewed now.
+    """
+    return end - now < SOON
 
 
 def _alternative_names(certificate: x509.Certificate) -> list[str]:

@@ -68,6 +68,9 @@ from sipxha.store.registrations import RegistrationStore
 DEFAULT_DIGEST = ("SHA-256", "MD5")
 """What a node without a registrar asks of senders."""
 
+REMINDER_INTERVAL = 86400.0
+"""Seconds between two words about a certificate that ends soon."""
+
 WATCH_INTERVAL = 1.0
 """Seconds between two looks at whether anything is missing."""
 
@@ -253,6 +256,7 @@ class Node(Service):
         if config.tls is not None:
             self._files.add("certificates", self._read_certificates, *self._certificates.paths)
             overview.certificates = self._certificates.ends()
+            parts.every(REMINDER_INTERVAL, self._certificates.remind)
         if config.registrar is not None:
             self._open_registry(config.registrar)
         parts.run(users)

@@ -12,8 +12,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from twisted.logger import Logger
+
 from sipxha.config import model
-from sipxha.config.certificates import CertificateUnusable, read_certificate
+from sipxha.config.certificates import CertificateUnusable, ends_soon, read_certificate
 from sipxha.config.pem_files import pem_problems, public_pem_problems
 from sipxha.net.tls import MutualTls
 
@@ -22,6 +24,8 @@ class ShownCertificates:
     """
     The node's own, and that which phones see where it is another.
     """
+
+    _log = Logger()
 
     def __init__(self, config: model.Config, now: Callable[[], float]) -> None:
         self._domain = config.domain.name
@@ -65,6 +69,20 @@ class ShownCertificates:
             raise CertificateUnusable("; ".join(problems))
         for read in self._shown_by:
             read()
+
+    def remind(self) -> None:
+        """
+        Say of each certificate that ends soon that it does.
+        """
+        now = datetime.fromtimestamp(self._now(), UTC)
+        try:
+            ends = self.ends()
+        except CertificateUnusable:
+            # Somebody is just writing it; a reload will tell.
+            return
+        for file, end in ends.items():
+            if ends_soon(end, now):
+                self._log.warn("{file} ends on {date}: renew it", file=file, date=f"{end:%Y-%m-%d}")
 
     def ends(self) -> dict[str, datetime]:
         """

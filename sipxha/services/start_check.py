@@ -12,8 +12,10 @@ import os
 import socket
 from collections.abc import Iterable
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from ipaddress import ip_address
 
+from sipxha.config.certificates import ends_soon, read_certificate
 from sipxha.config.model import Config, Listener, NodeName
 from sipxha.config.rules import (
     load_auth_rules,
@@ -86,7 +88,7 @@ def warnings(config: Config) -> list[str]:
     """
     What a node starts with all the same, but should not have.
     """
-    found = _helpless(config)
+    found = [*_ending(config), *_helpless(config)]
     folder = config.node.data
     mode = folder.stat().st_mode & 0o777 if folder.is_dir() else 0
     if mode & 0o077:
@@ -94,6 +96,17 @@ def warnings(config: Config) -> list[str]:
             f"{folder} is open to others (mode {mode:04o}): they learn who calls whom; use chmod 700"
         )
     return found
+
+
+def _ending(config: Config) -> list[str]:
+    """
+    Certificates that are good, but not for long.
+    """
+    public = config.proxy.tls if config.proxy is not None else None
+    files = {path: None for tls in (config.tls, public) if tls for path in (tls.certificate, tls.authority)}
+    now = datetime.now(UTC)
+    ends = [(path, read_certificate(path).not_valid_after_utc) for path in files]
+    return [f"{path} ends on {end:%Y-%m-%d}: renew it" for path, end in ends if ends_soon(end, now)]
 
 
 def _helpless(config: Config) -> list[str]:

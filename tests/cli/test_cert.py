@@ -17,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from sipxha.cli.cert import cert
 from sipxha.config.certificates import read_authority, read_certificate
 from sipxha.config.init import Cluster, Server, make_cluster
+from tests.support.certs import Authority
 
 NODE = "sipx1.example.com"
 
@@ -115,6 +116,15 @@ class CertTests(SynchronousTestCase):
             ("node", NODE),
         ):
             self.assertEqual(self.run_cert(*arguments).exit_code, 2, arguments)
+
+    def test_what_ends_soon_is_said(self) -> None:
+        """
+        On standard error, so that programs can read the rest.
+        """
+        short = Authority(self.folder / "short").issue(NODE)
+        shown = self.run_cert("show", "--json", str(short.certificate), str(self.ca / "ca.crt"))
+        self.assertEqual((shown.exit_code, len(json.loads(shown.stdout))), (0, 2))
+        self.assertRegex(shown.stderr, rf"^sipxha: {short.certificate} ends on [0-9-]+: renew it\n$")
 
     def test_without_a_file_those_of_the_node_are_shown(self) -> None:
         """

@@ -4,14 +4,15 @@ Tests for L{sipxha.services.shown_certificates}.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
+from twisted.logger import ILogObserver, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from sipxha.config.certificates import CertificateUnusable, make_authority, make_node, write_node
+from sipxha.config.certificates import SOON, CertificateUnusable, make_authority, make_node, write_node
 from sipxha.config.model import Tls
 from sipxha.errors import LocalError
 from sipxha.services.shown_certificates import ShownCertificates
@@ -82,6 +83,23 @@ class ShownCertificatesTests(SynchronousTestCase):
         self.public.key.write_text("nonsense")
         self.assertRaises(LocalError, shown.read_again)
         self.assertEqual(self.read, [])
+
+    def test_those_that_end_soon_are_named(self) -> None:
+        """
+        Until they have been renewed.
+        """
+        lines: list[str] = []
+        observer = cast(ILogObserver, lambda event: lines.append(formatEvent(event)))
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        shown = self.shown(self.own, None)
+        shown.remind()
+        end = shown.ends()[str(self.own.certificate)]
+        self.now = (end - SOON + timedelta(hours=1)).timestamp()
+        shown.remind()
+        self.own.certificate.unlink()
+        shown.remind()
+        self.assertEqual(lines, [f"{self.own.certificate} ends on {end:%Y-%m-%d}: renew it"])
 
     def test_a_node_may_have_none(self) -> None:
         """

@@ -15,7 +15,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from sipxha.config.init import Cluster, Server, make_cluster
 from sipxha.config.load import load
 from sipxha.config.model import Listener
-from sipxha.services.start_check import file_problems, is_running, port_problems, start_problems
+from sipxha.services.start_check import file_problems, is_running, port_problems, start_problems, warnings
+from tests.support.certs import Authority
 
 
 class StartProblemsTests(SynchronousTestCase):
@@ -43,6 +44,17 @@ class StartProblemsTests(SynchronousTestCase):
         It can start.
         """
         self.assertEqual(start_problems(self.config), [])
+
+    def test_a_certificate_that_ends_soon_is_a_warning(self) -> None:
+        """
+        And no problem yet.
+        """
+        soon = Authority(Path(self.mktemp())).issue("sipx1.example.com")
+        config = replace(self.config, tls=soon)
+        self.assertEqual(start_problems(config), [])
+        self.assertEqual(warnings(self.config), [])
+        for warning, path in zip(warnings(config), (soon.certificate, soon.authority), strict=True):
+            self.assertRegex(warning, rf"^{path} ends on [0-9-]+: renew it$")
 
     def test_every_file_is_read(self) -> None:
         """
