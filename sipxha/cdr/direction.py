@@ -73,7 +73,8 @@ def direction_of(
     Tell the direction of a call.
 
     A caller who proved no identity of ours is outside whether at a gateway or
-    not, and so is a callee to whom a route led that leaves the cluster.
+    not, and so is a callee to whom a route led that leaves the cluster.  One
+    who did is inside, unless at a gateway for sure.
 
     @param gateways: C{None} where none are configured: then there is no direction.
     """
@@ -89,7 +90,9 @@ def direction_of(
     else:
         code = None if None in (comes_in, goes_out) else "A"
     leaves = (callee_route or "").rpartition(",")[2].strip().upper() in OUTWARD
-    caller_outside = True if caller_internal is False else comes_in
+    caller_outside = comes_in
+    if caller_internal is False or (caller_internal and comes_in is None):
+        caller_outside = not caller_internal
     callee_outside = True if leaves else goes_out
     if caller_outside is None or callee_outside is None:
         return Direction(code)

@@ -75,6 +75,8 @@ class DirectionTests(SynchronousTestCase):
         self.assertEqual(direction_of(some, GATEWAY, PHONE, True, None), Direction("I"))
         self.assertEqual(direction_of(some, PHONE, GATEWAY, False, None), ("O", "tandem"))
         self.assertEqual(direction_of(some, GATEWAY, None, False, None), ("I", "incoming"))
+        self.assertEqual(direction_of(some, PHONE, GATEWAY, True, None), ("O", "outgoing"))
+        self.assertEqual(direction_of(some, PHONE, GATEWAY, None, None), Direction("O"))
 
     @given(CONTACTS, CONTACTS, st.sampled_from([True, False, None]), st.none() | st.text(max_size=20))
     def test_nothing_that_is_sent_breaks_it(
