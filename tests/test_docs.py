@@ -27,7 +27,10 @@ DOCS = ROOT / "docs"
 
 _RNG = "{http://relaxng.org/ns/structure/1.0}"
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
-_LEVELS = frozenset({"info", "warn", "error", "critical", "failure"})
+_LETTERS = {"info": "i", "warn": "w", "error": "e", "critical": "c", "failure": "c"}
+"""What the levels are called in docs/operations.md; a failure is critical."""
+
+_LEVELS = frozenset(_LETTERS)
 
 
 def page(name: str) -> str:
@@ -140,11 +143,27 @@ class LogTests(SynchronousTestCase):
         explained = {row[1] for row in re.finditer(r"^\| `([^`]+)` \|", section, re.MULTILINE)}
         self.assertEqual(explained, self.lines())
 
+    def test_every_line_has_its_level_and_says_what_to_do_or_to_think(self) -> None:
+        """
+        The level is that of the call.
+        """
+        section = page("operations.md").partition("## The log")[2].partition("\n## ")[0]
+        rows = re.findall(r"^\| `([^`]+)` \| (\w) \|(.*)\|$", section, re.MULTILINE)
+        told = {line: level for line, level, _ in rows}
+        self.assertEqual(told, {line: _LETTERS[level] for line, level in self.levels().items()})
+        self.assertEqual([line for line, _, meaning in rows if len(meaning.split()) < 2], [])
+
     def lines(self) -> set[str]:
         """
         The format strings of all log calls from C{info} up.
         """
-        found = set()
+        return set(self.levels())
+
+    def levels(self) -> dict[str, str]:
+        """
+        The same, each with its level.
+        """
+        found = {}
         for path in (ROOT / "sipxha").rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
                 if (
@@ -155,7 +174,7 @@ class LogTests(SynchronousTestCase):
                 ):
                     line = node.args[0]
                     assert isinstance(line, ast.Constant) and isinstance(line.value, str), path
-                    found.add(line.value)
+                    found[line.value] = node.func.attr
         return found
 
 

@@ -91,7 +91,10 @@ class RefusalTests(_NodeTestCase):
         out, err, status = await self.run_command(
             *prefix, str(BIN / "sipxha"), "check", "--config", str(self.config)
         )
-        self.assertEqual((err, out, status), (f"{problem}\n", "", 1))
+        # What to do about it may follow.
+        found, *next_step = err.splitlines()
+        self.assertEqual((found, out, status), (problem, "", 1))
+        self.assertTrue(all(line.startswith("sipxha: ") for line in next_step), err)
 
     async def run_command(self, *command: str) -> tuple[str, str, int]:
         """
