@@ -3,23 +3,33 @@ How soon, and for how much, a peer knows what one registrar was told.
 
 Two real nodes (digest, TLS, both stores on disk), and where kamailio is
 installed a pair of it with dmq_usrloc (UDP, no digest, no store) under the
-same load: each REGISTER is of a user who was not there before.  Then a node
-that lost its disk takes all from the other, and a peer stands still while its
-partner is told a thousand things.
+same load: each REGISTER is of a user who was not there before.
 
-C{python -m bench.bench_sync [latency] [resync] [freeze] [SECONDS]}: all of them
-without an argument; SECONDS is how long the peer stands still (45).
+C{python -m bench.bench_sync [latency] [three] [path] [rate] [resync] [freeze] [SECONDS]}:
+all of them without an argument.
+
+    latency   from a REGISTER until the other node knows of it, and CPU
+    three     the same with three of our nodes
+    path      where that time goes
+    rate      the largest rate that the other follows, and octets on the wire
+    resync    a node that lost its disk takes all from the other
+    freeze    a peer stands still for SECONDS (45) while its partner is told a
+              thousand things
 """
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +51,7 @@ from bench.load import (
     resident_bytes,
     users,
 )
+from sipxha.cli.status import ask
 from sipxha.registry.binding import Binding
 from sipxha.store.registrations import RegistrationStore
 from tests.support.pair import DOMAIN, Pair, free_network
@@ -48,8 +59,30 @@ from tests.support.pair import DOMAIN, Pair, free_network
 ROUNDS = ((100, 500, 1), (1_000, 8_000, 20), (3_000, 12_000, 60))
 """REGISTERs per second, how many, and each which of them is watched."""
 
+RATES = (250, 500, 750, 1_000, 1_500, 2_000, 3_000)
+RATE_SECONDS = 4.0
+CAUGHT_UP = 0.3
+"""Seconds after the last REGISTER in which the other node must have all, or it lags."""
+
+ANSWERED = 0.995
+"""So much of what was sent must be answered, or this node is full."""
+
+STAGES = {
+    "came": "",
+    "registered": "in to registry",
+    "called": "the push before it",
+    "written": "push written",
+    "heard": "on its way",
+    "visible": "read and applied",
+    "answered": "(disk, and back)",
+}
+BOUNDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""Milliseconds: the columns of the histogram."""
+
+REPLICATION = 5077
 ROWS = 100_000
 FROZEN = 1_000
+PARTS = ("latency", "three", "path", "rate", "resync", "freeze")
 
 
 def line(name: str, count: int, seconds: float, *notes: str) -> None:
@@ -148,20 +181,134 @@ async def fill(reactor: Any, path: Path, primary: str) -> None:
     await store.close()
 
 
-async def ours(reactor: Any, folder: Path) -> None:
+async def ours(reactor: Any, folder: Path, nodes: int = 2) -> None:
     """
-    Our pair under the load.
+    Our nodes under the load.
     """
-    pair = Pair(reactor, folder / "pair")
+    pair = Pair(reactor, folder / "pair", nodes)
     await pair.write()
     prepare(pair, sum(count for _, count, _ in ROUNDS))
     try:
         await pair.start()
         near, far = near_and_far(pair)
         pids = [[node.pid] for node in pair]
-        await deferToThread(rounds, "sipxha", near, far, pids)
+        await deferToThread(rounds, "sipxha" if nodes == 2 else f"{nodes} of sipxha", near, far, pids)
     finally:
         await pair.stop()
+        shutil.rmtree(pair.folder)
+
+
+async def path(reactor: Any, folder: Path) -> None:
+    """
+    Where the time goes from a REGISTER at one node until another knows of it.
+    """
+    for rate, count in ((100, 500), (1_000, 5_000)):
+        pair = Pair(reactor, folder / f"path-{rate}")
+        await pair.write()
+        prepare(pair, count)
+        for node in pair:
+            node.under = [sys.executable, "-m", "bench.traced_node"]
+        try:
+            await pair.start()
+            load = Load(near_and_far(pair)[0])
+            await deferToThread(load.run, users(count), rate)
+            load.close()
+            await deferLater(reactor, 1.0)
+        finally:
+            await pair.stop()
+        here, there = (json.loads((node.folder / "trace.json").read_text()) for node in pair)
+        passed = [{**there[number], **here[number]} for number in here if number in there]
+        print(f"{rate}/s, {len(passed)} updates; ms p50, p99, and how many in 100 took less than")
+        print(f"{'':22}{'p50':>7}{'p99':>8}  " + "".join(f"{bound:>6g}" for bound in BOUNDS))
+        for (before, stage), label in zip(pairwise(STAGES), list(STAGES.values())[1:], strict=True):
+            show(label, [each[stage] - each[before] for each in passed if stage in each and before in each])
+        show("in to visible", [each["visible"] - each["came"] for each in passed])
+
+
+def show(label: str, seconds: list[float]) -> None:
+    """
+    A row of the histogram.
+    """
+    count = max(1, len(seconds))
+    below = (100 * sum(each * 1e3 < bound for each in seconds) // count for bound in BOUNDS)
+    p50, p99 = (percentile(seconds, share) * 1e3 for share in (0.5, 0.99))
+    print(f"  {label:20}{p50:7.2f}{p99:8.2f}  " + "".join(f"{each:6}" for each in below), flush=True)
+
+
+async def rate(reactor: Any, folder: Path) -> None:
+    """
+    The largest rate of refreshes that the other node follows.
+    """
+    pair = Pair(reactor, folder / "rate")
+    await pair.write()
+    prepare(pair, 2_000)
+    try:
+        await pair.start()
+        await deferToThread(follow, pair)
+    finally:
+        await pair.stop()
+
+
+def follow(pair: Pair) -> None:
+    """
+    Ever faster, until the one is full or the other lags.
+    """
+    near, far = pair.nodes
+    load = Load(*near_and_far(pair))
+    best = 0
+    for cseq, per_second in enumerate(RATES, 1):
+        turns = int(per_second * RATE_SECONDS)
+        names = users(2_000) * (turns // 2_000 + 1)
+        before = [cpu_seconds(node.pid) for node in pair] + list(wire_octets(near.address, far.address))
+        # A user who comes again within a round has a greater CSeq.
+        rounds = [names[at : at + 2_000] for at in range(0, turns, 2_000)]
+        sent = confirmed = 0
+        for number, some in enumerate(rounds):
+            outcome = load.run(some[: turns - sent], per_second, turns, cseq * 1_000 + number)
+            sent, confirmed = sent + outcome.sent, confirmed + outcome.confirmed
+        late = settle(near.config, near.name)
+        after = [cpu_seconds(node.pid) for node in pair] + list(wire_octets(near.address, far.address))
+        used = [now - then for now, then in zip(after, before, strict=True)]
+        follows = late <= CAUGHT_UP and confirmed >= ANSWERED * sent
+        best = (
+            per_second
+            if follows and best == max((0, *(each for each in RATES if each < per_second)))
+            else best
+        )
+        print(
+            f"{per_second}/s: {confirmed} of {sent} confirmed, level {late:.2f} s after the last; CPU "
+            f"{used[0] / sent * 1e6:.0f} + {used[1] / sent * 1e6:.0f} us; octets of TLS there {used[2] / sent:.0f}, "
+            f"back {used[3] / sent:.0f}, each{'' if follows else '  -- not followed'}",
+            flush=True,
+        )
+    line("sipxha, largest rate that is followed, 1/s", best, 0.0)
+    load.close()
+
+
+def settle(config: Path, name: str) -> float:
+    """
+    Wait until a node's peers are level.
+
+    @return: the seconds.
+    """
+    began = time.perf_counter()
+    while any(peer["behind"] for peer in ask(config, "/peers")) and time.perf_counter() < began + 30:
+        time.sleep(0.02)
+    return time.perf_counter() - began
+
+
+def wire_octets(client: str, server: str) -> Iterator[int]:
+    """
+    What the connections from one node to another's port have carried: there, and back.
+    """
+    shown = subprocess.run(
+        ["ss", "-Htin", "src", client, "dst", server, "dport", "=", f":{REPLICATION}"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    for name in ("bytes_sent", "bytes_received"):
+        yield sum(map(int, re.findall(rf"\b{name}:(\d+)", shown)))
 
 
 def theirs(folder: Path) -> None:
@@ -269,7 +416,7 @@ async def bench(reactor: Any, asked: Sequence[str]) -> None:
     What was asked for, or all.
     """
     seconds = next((float(each) for each in asked if each.isdigit()), 45.0)
-    wanted = [each for each in asked if not each.isdigit()] or ["latency", "resync", "freeze"]
+    wanted = [each for each in asked if not each.isdigit()] or list(PARTS)
     folder = Path(tempfile.mkdtemp(prefix="bench-sync-"))
     try:
         if "latency" in wanted:
@@ -278,6 +425,12 @@ async def bench(reactor: Any, asked: Sequence[str]) -> None:
                 await deferToThread(theirs, folder)
             else:
                 print("kamailio is not installed (Debian: apt install kamailio): ours only")
+        if "three" in wanted:
+            await ours(reactor, folder, 3)
+        if "path" in wanted:
+            await path(reactor, folder)
+        if "rate" in wanted:
+            await rate(reactor, folder)
         if "resync" in wanted:
             await resync(reactor, folder)
         if "freeze" in wanted:

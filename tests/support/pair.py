@@ -156,7 +156,9 @@ class NodeProcess:
         @param namespace: the network in which it runs; this one if left out.
         """
         self._reactor = reactor
-        self._elsewhere = ["ip", "netns", "exec", namespace] if namespace else []
+        self.under = ["ip", "netns", "exec", namespace] if namespace else []
+        """What its command is given to, to be run by that."""
+
         self.name = name
         self.address = address
         self.folder = folder
@@ -191,7 +193,7 @@ class NodeProcess:
         """
         self._protocol = _NodeProtocol(self.log)
         twistd = str(_BIN / "twistd")
-        command = [*self._elsewhere, twistd, "-n", "--pidfile=", "sipxha", "--config", str(self.config)]
+        command = [*self.under, twistd, "-n", "--pidfile=", "sipxha", "--config", str(self.config)]
         self._reactor.spawnProcess(
             self._protocol,
             command[0],
