@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from twisted.logger import LogEvent, LogLevel, formatEvent, formatTime
@@ -28,7 +29,13 @@ def text_entry(event: LogEvent) -> str:
     """
     An event as a line for people, with its time and level.
     """
-    return f"{formatTime(event['log_time'])} {_level(event)} {log_line(event)}\n"
+    return f"{_second(int(event['log_time']))} {_level(event)} {log_line(event)}\n"
+
+
+@lru_cache(1)
+def _second(when: int) -> str:
+    # Hundreds of lines may be of one second, and a time costs more than half of a line.
+    return formatTime(when)
 
 
 def json_entry(event: LogEvent) -> str:

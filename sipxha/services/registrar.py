@@ -207,7 +207,6 @@ class RegistrarUser:
         if registration.is_query:
             self._confirm(transaction, request, registration, registered.bindings, now)
             return
-        self._change_log.registered(registered.rows, registered.before, now)
         # Without rows it is a repetition, whose rows may still be on their way.
         committed = self._store.commit(registered.rows)
         if registered.rows and self._acknowledged is not None:
@@ -216,7 +215,7 @@ class RegistrarUser:
             self._committed,
             self._not_committed,
             callbackArgs=(transaction, request, registration, registered, now),
-            errbackArgs=(transaction, request, flow, registered),
+            errbackArgs=(transaction, request, flow, registered, now),
         )
         committed.addErrback(self._failed, request)
         if registered.rows:
@@ -302,13 +301,22 @@ class RegistrarUser:
         now: float,
     ) -> None:
         self._confirm(transaction, request, registration, registered.bindings, now)
+        # Nobody waits for the log.
+        self._change_log.registered(registered.rows, registered.before, now)
 
     def _not_committed(
-        self, failure: Failure, transaction: ServerKey, request: Request, flow: Flow, registered: Registered
+        self,
+        failure: Failure,
+        transaction: ServerKey,
+        request: Request,
+        flow: Flow,
+        registered: Registered,
+        now: float,
     ) -> None:
         failure.trap(NotYetWritten)
         # What is in memory is written later, and was replicated.
         self._refuse(transaction, request, flow, 503, None, ())
+        self._change_log.registered(registered.rows, registered.before, now)
 
     def _failed(self, failure: Failure, request: Request) -> None:
         self._log.failure("REGISTER {callid} was not answered", failure, callid=request.call_id)
