@@ -122,14 +122,7 @@ class GoldenTraceTests(_FlowTestCase):
         those that were for us.
         """
 
-        def asks(request: Request) -> int | Response:
-            if request.has("proxy-authorization"):
-                return 200
-            response = response_to(request, 407, to_tag="far")
-            response.add("proxy-authenticate", 'Digest realm="biloxi.example.net", nonce="n1", qop="auth"')
-            return response
-
-        self.bob.answers = asks
+        self.bob.answers = asks_too
         call = await self.dial()
         self.assertEqual((await call.hang_up()).status, 200)
         await self.both_say(
@@ -241,8 +234,10 @@ class LossTests(_FlowTestCase):
         said: int,
         heard: int,
         types: str,
-        answers: Callable[[Phone, Request], int | None],
+        answers: Callable[[Phone, Request], int | Response | None],
         ends: Callable[[Deferred[Call]], Deferred[None]],
+        *,
+        offers: bool = True,
     ) -> None:
         """
         Make as many calls at once as a line has messages in one, and lose
@@ -265,7 +260,7 @@ class LossTests(_FlowTestCase):
             called = await self.registered(self.west, network=each if lossy == "called" else reactor)
             caller.patience = called.patience = None
             called.answers = partial(answers, caller)
-            calls = [caller.call(called.aor, None, self.east.address) for _ in range(count)]
+            calls = [caller.call(called.aor, None, self.east.address, offers=offers) for _ in range(count)]
             await gatherResults([ends(call) for call in calls], consumeErrors=True)
             self.assertEqual(each.lost, count, f"of the {lossy}'s messages")
             for request in called.rung:
@@ -287,6 +282,42 @@ class LossTests(_FlowTestCase):
             lambda caller, request: 200,
             coroutine(is_hung_up),
         )
+
+    async def test_a_call_that_another_proxy_asks_about(self) -> None:
+        """
+        3.3: all challenges get through, and all that answers them.
+        """
+
+        def asks(caller: Phone, request: Request) -> int | Response:
+            return asks_too(request)
+
+        async def is_hung_up(dialled: Deferred[Call]) -> None:
+            call = await dialled
+            self.assertEqual((await call.hang_up()).status, 200)
+
+        said = len([*CHALLENGED, "> INVITE", "< 100 INVITE", "< 407 INVITE", "> ACK", *CALLS[3:], *HANGS_UP])
+        heard = len(["< INVITE", "> 407 INVITE", "< ACK", *ANSWERS, *IS_HUNG_UP])
+        await self.lose_each(said, heard, "RRSE", asks, coroutine(is_hung_up))
+
+    async def test_a_call_that_is_redirected(self) -> None:
+        """
+        3.6: what is offered in the ACK arrives, and Alice hears of no 302.
+        """
+        carol = self.phone()
+
+        def redirects(caller: Phone, request: Request) -> Response:
+            response = response_to(request, 302, to_tag="bob")
+            response.add("contact", f"<{carol.contact}>")
+            return response
+
+        async def is_hung_up(dialled: Deferred[Call]) -> None:
+            call = await dialled
+            self.assertIn(call.call_id, carol.calls)
+            self.assertEqual((await call.hang_up()).status, 200)
+
+        said, heard = len(CALLS + HANGS_UP), len(["< INVITE", "> 302 INVITE", "< ACK"])
+        await self.lose_each(said, heard, "RSE", redirects, coroutine(is_hung_up), offers=False)
+        self.assertFalse(carol.waits_for_ack)
 
     async def test_a_busy_phone(self) -> None:
         """
@@ -334,6 +365,17 @@ class LossTests(_FlowTestCase):
         await self.sees(self.alice_wire, response.call_id, [*CALLS[:5], "< 408 INVITE", "> ACK"])
         self.assertEqual(self.bob_wire.traces[response.call_id], ["< INVITE"] * 7)
         await self.recorded(response.call_id, "RF")
+
+
+def asks_too(request: Request) -> int | Response:
+    """
+    What a phone says with a proxy of its own before it, which wants to know who calls.
+    """
+    if request.has("proxy-authorization"):
+        return 200
+    response = response_to(request, 407, to_tag="far")
+    response.add("proxy-authenticate", 'Digest realm="biloxi.example.net", nonce="n1", qop="auth"')
+    return response
 
 
 def coroutine(
