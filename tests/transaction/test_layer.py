@@ -618,9 +618,14 @@ class LossyLink:
     @ivar most: The most server transactions at a time.
     """
 
-    def __init__(self, seed: int, loss: float) -> None:
+    def __init__(self, seed: int, loss: float, breaks: float = 0.0) -> None:
+        """
+        @param breaks: How probable it is that a message is followed by the end
+            of what carried it, within the time that a call takes.
+        """
         self.random = Random(seed)
         self.loss = loss
+        self.breaks = breaks
         self.client = TransactionLayer()
         self.server = TransactionLayer()
         self.now = 1000.0
@@ -653,8 +658,10 @@ class LossyLink:
         for effect in effects:
             if isinstance(effect, SendRequest):
                 self.transmit(self.arrive_at_server, effect.request)
+                self.perhaps_break(self.client, effect.key)
             elif isinstance(effect, SendResponse | RepeatResponse):
                 self.transmit(self.arrive_at_client, effect.response)
+                self.perhaps_break(self.server, effect.key)
             elif isinstance(effect, RequestArrived):
                 self.answer(effect)
             elif isinstance(effect, ResponseArrived) and effect.key in self.ends:
@@ -664,6 +671,14 @@ class LossyLink:
                     self.later(self.random.random() * 20, self.cancel, effect.key)
             elif isinstance(effect, ClientTimedOut | ClientFailed) and effect.key in self.ends:
                 self.ends[effect.key] += 1
+
+    def perhaps_break(self, layer: TransactionLayer, key: Any) -> None:
+        """
+        Let the connection of a transaction end now or later, if chance will have it.
+        """
+        if self.random.random() < self.breaks:
+            delay = self.random.choice([0.0, 0.005, 0.02, 1.0, 20.0, 41.0])
+            self.later(delay, lambda: self.perform(layer.transport_failed(key, self.now)))
 
     def arrive_at_server(self, request: Request) -> None:
         self.perform(self.server.request_received(request, Flow(*self.hop[:3], "10.0.0.1", 5060), self.now))
@@ -740,6 +755,17 @@ class LeakTests(SynchronousTestCase):
         where there was no 2xx.
         """
         link = LossyLink(seed, loss)
+        link.run(15)
+        self.assertOver(link)
+
+    @settings(max_examples=30, deadline=None)
+    @given(st.integers(0, 2**32), st.sampled_from([0.1, 0.5, 1.0]))
+    def test_T16_connections_that_break_at_any_moment_leave_nothing(self, seed: int, breaks: float) -> None:
+        """
+        Of either side and in every state: before an answer, while it rings,
+        after the end, and once more when all is over (AST-2020-001).
+        """
+        link = LossyLink(seed, 0.0, breaks)
         link.run(15)
         self.assertOver(link)
 
