@@ -34,7 +34,7 @@ from typing import Any
 
 import psycopg2
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.task import react
+from twisted.internet.task import LoopingCall, react
 
 from sipxha.cdr.event import CallStateEvent
 from sipxha.cdr.resolve import resolve
@@ -260,6 +260,16 @@ async def be_the_resolver(reactor: Any, told: dict[str, Any]) -> None:
         tls_of(told["sipx1.example.com"]),
         lambda name: succeed(["127.0.0.1"]),
     )
+    pauses = [0.0]
+    looked = time.perf_counter()
+
+    def look() -> None:
+        nonlocal looked
+        before, looked = looked, time.perf_counter()
+        pauses.append(looked - before)
+
+    watch = LoopingCall(look)
+    watch.start(0.01, now=False)
     # As a node and the command do.
     gc.set_threshold(100_000, 20, 20)
     passes = []
@@ -280,7 +290,8 @@ async def be_the_resolver(reactor: Any, told: dict[str, Any]) -> None:
     # Unlike getrusage this forgets what was before exec.
     status = Path("/proc/self/status").read_text()
     peak = int(status.partition("VmHWM:")[2].split()[0]) / 1024
-    print(json.dumps({"passes": passes, "peak": peak}))
+    watch.stop()
+    print(json.dumps({"passes": passes, "peak": peak, "pause": max(pauses)}))
 
 
 def tls_of(told: list[str]) -> Tls:
@@ -334,6 +345,7 @@ def end_to_end(pair: Pair, folder: Path, number: int) -> float:
     each = first["cpu"] / number * 1e6
     print(f"{'CPU of the resolver':<28} {number:>9} {first['cpu']:>9.3f} s {each:>10.1f} us each")
     print(f"{'highest memory':<28} {found['peak']:>9.0f} MiB")
+    print(f"{'longest pause of its loop':<28} {found['pause'] * 1e3:>9.0f} ms")
     print(f"{'sent by the second host':<28} {int(sent) / 1e6:>9.1f} MB, encrypted", flush=True)
     return float(first["seconds"])
 

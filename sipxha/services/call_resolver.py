@@ -16,12 +16,13 @@ L{sipxha.store}.  When to run a pass is for the caller to know.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -43,7 +44,7 @@ from sipxha.store.schema import CDR, prepare
 
 _log = Logger()
 
-PAGE = 5000
+PAGE = 2000
 ROUND = 40_000
 """Events that are read between two looks at what is settled."""
 
@@ -52,6 +53,9 @@ SAVE = 400_000
 
 CALLS = 2000
 """Calls that are looked up in one statement."""
+
+SLICE = 500
+"""Calls that are resolved until others may use the reactor: it may be that of a node that serves."""
 
 AHEAD = 600.0
 """Seconds by which one host may be read ahead of another that is not yet at its end."""
@@ -143,7 +147,7 @@ async def _run_pass(
         await prepare(reactor, places.dsn, pool, (CDR,))
         limits = Limits(config.max_call, config.max_ringing)
         store = CdrStore(pool)
-        work = _Pass(store, hosts, limits, await places.gateways(), progress)
+        work = _Pass(reactor, store, hosts, limits, await places.gateways(), progress)
         await work.claim()
         asked = zip(hosts, config.cse_hosts, strict=True)
         await each_of([(host, Deferred.fromCoroutine(host.open(reactor, places, at))) for host, at in asked])
@@ -169,8 +173,15 @@ class _Pass:
     """
 
     def __init__(
-        self, store: CdrStore, hosts: list[Host], limits: Limits, gateways: GatewayHosts, progress: Progress
+        self,
+        reactor: IReactorTime,
+        store: CdrStore,
+        hosts: list[Host],
+        limits: Limits,
+        gateways: GatewayHosts,
+        progress: Progress,
     ) -> None:
+        self._reactor = reactor
         self.report = PassReport([host.report for host in hosts], lost_gateways=gateways.lost)
         self._gateways = gateways.known
         self._store = store
@@ -242,7 +253,7 @@ class _Pass:
         """
         named = await each_of([(host, host.source.calls_in(window)) for host in self._live()])
         calls = sorted({call_id for _, call_ids in named for call_id in call_ids})
-        for chosen in _chunks(calls):
+        for chosen in _slices(calls, CALLS):
             if not redo:
                 held = await self._store.held(chosen)
                 chosen = [each for each in chosen if each not in held or held[each] in UNDECIDED]
@@ -301,7 +312,7 @@ class _Pass:
         """
         Read all events of some calls from all hosts.
         """
-        for chosen in _chunks(call_ids):
+        for chosen in _slices(call_ids, CALLS):
             asked = [(host, host.source.of_calls(chosen)) for host in self._live()]
             for host, rows in await each_of(asked):
                 ledger.take(self._sound(host, rows))
@@ -337,7 +348,10 @@ class _Pass:
         live_to = min((host.read_to for host in self._live()), default=-inf)
         chosen = ledger.changed(as_of) if is_last else ledger.settling(live_to)
         late = await self._complete(ledger, ledger.partial(chosen))
-        records = ledger.resolve(chosen, as_of)
+        records = []
+        for some in _slices(chosen, SLICE):
+            records += ledger.resolve(some, as_of)
+            await deferLater(self._reactor, 0)
         ledger.settle(live_to, None if is_last else chosen)
         return [record for record in records if record.call_id not in late] if late else records
 
@@ -357,8 +371,10 @@ class _Pass:
 
         @return: The calls for which that has to wait, because a host is down.
         """
-        held = await self._store.held(partial)
-        late = [call_id for call_id in partial if call_id in held]
+        late = []
+        for some in _slices(partial, CALLS):
+            held = await self._store.held(some)
+            late += [call_id for call_id in some if call_id in held]
         await self._look_up(ledger, late)
         if self.report.is_complete:
             late = []
@@ -400,5 +416,5 @@ class _Pass:
             _log.failure("call {call_id} has no record", Failure(error), call_id=call_id)
 
 
-def _chunks(call_ids: Sequence[str]) -> list[Sequence[str]]:
-    return [call_ids[begin : begin + CALLS] for begin in range(0, len(call_ids), CALLS)]
+def _slices(call_ids: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    return (call_ids[begin : begin + size] for begin in range(0, len(call_ids), size))

@@ -10,9 +10,9 @@ written, and one that says nothing new changes nothing.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import inf
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from twisted.internet.defer import Deferred
 
@@ -21,8 +21,13 @@ from sipxha.cdr.position import Position
 from sipxha.cdr.record import Cdr
 from sipxha.store.pool import Pool, Row, Transaction
 
+T = TypeVar("T")
+
 PIECE = 5000
 """Rows that are deleted at a time."""
+
+TOLD = 1000
+"""Rows that travel in one statement: the reactor waits while they are written down."""
 
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
@@ -208,14 +213,15 @@ class CdrStore:
 
         async def work(transaction: Transaction) -> Written:
             records = letters = 0
-            if batch.records:
-                ((records,),) = await transaction.run(_UPSERT, (_encode(batch.records),))
+            for some in _pieces(batch.records):
+                ((count,),) = await transaction.run(_UPSERT, (_encode(some),))
+                records += count
             # A call may be settled, and begin to change again before that is written.
             if batch.forget:
                 await transaction.run(_FORGET_EVENTS, (list(batch.forget),))
             for events, is_late in ((batch.keep, False), (batch.late, True)):
-                if events:
-                    await transaction.run(_KEEP_EVENTS, (is_late, _encode(events)))
+                for part in _pieces(events):
+                    await transaction.run(_KEEP_EVENTS, (is_late, _encode(part)))
             if batch.letters:
                 letters = len(await transaction.run(_BURY, (_encode(_told(batch.letters)),)))
             for host, place in (batch.positions or {}).items():
@@ -248,6 +254,10 @@ class CdrStore:
                 break
         await self._pool.run(_PURGE_LETTERS, (before,))
         return purged
+
+
+def _pieces(rows: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (rows[begin : begin + TOLD] for begin in range(0, len(rows), TOLD))
 
 
 def _told(letters: Iterable[Letter]) -> list[object]:

@@ -32,6 +32,7 @@ from sipxha.net.tls import MutualTls
 from sipxha.services import call_resolver
 from sipxha.services.call_resolver import PassReport, run_pass
 from sipxha.services.cse_hosts import HostReport, Places
+from sipxha.store import cdr_store
 from tests.support.certs import Authority
 from tests.support.cse_host import Pair, execute, insert_events, log_events
 from tests.support.made_calls import BEGIN, TOLD, MadeCall, MadeHost, Seen, in_order, made_calls
@@ -86,8 +87,9 @@ class ResolverTestCase(TestCase):
         self.addCleanup(gate.stopService)
         self.hosts: list[CseHost] = [CseHost("localhost", 5432), CseHost(NODES[1], gate.port)]
         # Small enough that a pass has many pages, rounds and saves.
-        for name, size in (("PAGE", 50), ("ROUND", 200), ("SAVE", 500)):
+        for name, size in (("PAGE", 50), ("ROUND", 200), ("SAVE", 500), ("CALLS", 20), ("SLICE", 7)):
             self.patch(call_resolver, name, size)
+        self.patch(cdr_store, "TOLD", 9)
         made = made_calls(Random(5), CALLS, HOSTS, self.begin())
         calls = list(made)
         self.rows = list(in_order(iter(calls)))
