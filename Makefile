@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 T ?= tests
 
-.PHONY: help demo run test interop simulate soak fuzz bench check lint format types layers man clean
+.PHONY: help demo run test interop docs simulate soak fuzz bench check lint format types layers man clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,10 @@ test: $(VENV)/ready ## the whole suite under trial (T=tests.sip for a part)
 interop: $(VENV)/ready ## lines that are cut between nodes (as root), and clients that we did not write: sipp, sipsak, baresip, linphone, SIPVicious; promtool, fail2ban, schemathesis
 	$(BIN)/python -m pip install --quiet 'sipvicious>=0.3.4' 'schemathesis>=4.0'
 	$(BIN)/python -m tools.interop
+
+docs: $(VENV)/ready ## the documentation as a site, in build/docs
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	$(BIN)/python -m sphinx -q -n -W --keep-going -b html docs build/docs
 
 simulate: $(VENV)/ready ## the simulator of replication for a while (MINUTES=10, SEED=n to repeat)
 	MINUTES=$(or $(MINUTES),10) $(BIN)/python -m tests.simulation.run

@@ -8,14 +8,17 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
+import click
 from lxml import etree
 from twisted.trial.unittest import SynchronousTestCase
 
 from sipxha.cdr.event import CallStateEvent
 from sipxha.cdr.record import Cdr, Termination
 from sipxha.cli.main import VERBS
+from sipxha.store.roles import REPORTS, RESOLVER, WRITER
 from sipxha.store.schema import steps
 from sipxha.sync import rpc
 from sipxha.sync.dialects import DIALECTS
@@ -198,6 +201,45 @@ class MetricTests(SynchronousTestCase):
                 suffix = "_total" if ast.unparse(node.func) == "_counter" else ""
                 told.append(f"sipxha_{name.value}{suffix}")
         self.assertEqual(sorted(explained), sorted(told))
+
+
+class NamesTests(SynchronousTestCase):
+    """
+    Tests for the pages that name commands and metrics in passing.
+    """
+
+    def test_every_metric_that_is_named_exists(self) -> None:
+        """
+        On whatever page.
+        """
+        explained = set(re.findall(r"^\| `(sipxha_\w+)", page("operations.md"), re.MULTILINE))
+        for path in (*DOCS.glob("*.md"), *DOCS.glob("howto/*.md")):
+            named = set(re.findall(r"`(sipxha_\w+)(?:\{[^`]*)?`", path.read_text()))
+            # Roles and a table of the databases have such names, too.
+            named -= {WRITER, RESOLVER, REPORTS, "sipxha_schema"}
+            self.assertEqual(named - explained, set(), path)
+
+    def test_every_command_that_is_named_exists(self) -> None:
+        """
+        With all its words, options left alone.
+        """
+        for path in (ROOT / "README.md", *DOCS.glob("*.md"), *DOCS.glob("howto/*.md")):
+            for words in re.findall(r"(?<![\w/.-])sipxha((?: [a-z][a-z-]*)+)", self.commands(path)):
+                verb, *rest = words.split()
+                self.assertIn(verb, VERBS, path)
+                module, _, name = VERBS[verb][0].partition(":")
+                command = getattr(import_module(module), name)
+                if isinstance(command, click.Group) and rest:
+                    self.assertIn(rest[0], command.commands, path)
+
+    def commands(self, path: Path) -> str:
+        """
+        What a document sets in code and begins with our name, or stands behind a prompt.
+        """
+        text = path.read_text()
+        inline = re.findall(r"`(sipxha [^`\n]+)`", text)
+        typed = re.findall(r"(?m)^(?:    |\w+@\w+:[^#$]*[#$] )(sipxha .*)$", text)
+        return "\n".join((*inline, *typed))
 
 
 class CommandTests(SynchronousTestCase):

@@ -10,7 +10,7 @@ if every client got what it expected.
 
     play      the order of the chapters
     install   what pip installs, in a fresh environment
-    servers   docs/howto/two-servers.md, followed on bare Debian machines
+    servers   the pages that say what to type, followed on bare Debian machines
     page      what a page of the documentation has its reader do
     lab       machines in namespaces
     office    telephones that know nothing but the domain

@@ -113,6 +113,15 @@ class Machine:
             ran = self.run(f"service {service} start")
             expect(ran.status == 0, f"{self.name}: {service}: {ran.output}")
 
+    def replace(self) -> None:
+        """
+        Put a new machine in its place, with a new disk, which is off.
+        """
+        self.cut_power()
+        for part in ("disk", "work"):
+            shutil.rmtree(self._folder / part)
+            (self._folder / part).mkdir()
+
     def cut_power(self) -> None:
         """
         All its processes are gone at once.
@@ -238,7 +247,13 @@ def _hold(*command: str) -> subprocess.Popen[str]:
     """
     Start a process that holds namespaces, and wait until it says that it does.
     """
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    # However we end, so does it.
+    process = subprocess.Popen(
+        ["setpriv", "--pdeathsig", "KILL", *command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert process.stdout is not None
     if process.stdout.readline() != "on\n":
         raise Failed(f"{command[0]} ended with status {process.wait()}")

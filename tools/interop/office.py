@@ -9,13 +9,18 @@ needs its name only::
 
     register USER ADDRESS TRANSPORT PASSWORD
     register USER
-    call USER USER
+    call USER USER [STATUS]
+    answer ADDRESS
+
+The last is a gateway or another server, which answers every call.
 """
 
 from __future__ import annotations
 
 import random
 import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.stdio import StandardIO
@@ -53,7 +58,12 @@ class Office(LineOnlyReceiver):
         Do something.
         """
         work, *arguments = line.decode().split(" ")
-        doing = self._register(*arguments) if work == "register" else self._call(*arguments)
+        works: dict[str, Callable[..., Coroutine[Any, Any, str]]] = {
+            "register": self._register,
+            "call": self._call,
+            "answer": self._answer,
+        }
+        doing = works[work](*arguments)
         Deferred.fromCoroutine(doing).addCallbacks(
             lambda said: self._say(f"done {said}"), lambda failure: self._say(f"failed {failure.value}")
         )
@@ -67,19 +77,31 @@ class Office(LineOnlyReceiver):
 
     async def _register(self, user: str, address: str = "", transport: str = "", *password: str) -> str:
         if address:
-            locator = Locator(reactor, resolver_for(reactor, self._dns), random.random)
-            phone = Phone(reactor, user, " ".join(password), self._domain, address, 5060, locator, transport)
-            phone.startService()
-            self._phones[user] = phone
+            self._phones[user] = self._phone(user, address, transport, " ".join(password))
         answer = await self._phones[user].register()
         if answer.status != 200:
             raise CallFailed(answer)
         return str(answer.status)
 
-    async def _call(self, caller: str, callee: str) -> str:
-        call = await self._phones[caller].call(f"sip:{callee}@{self._domain}")
+    async def _call(self, caller: str, callee: str, status: str = "200") -> str:
+        try:
+            call = await self._phones[caller].call(f"sip:{callee}@{self._domain}")
+        except CallFailed as failed:
+            if str(failed.response.status) != status:
+                raise
+            return status
         await pause(reactor, TALK)
         return str((await call.hang_up()).status)
+
+    async def _answer(self, address: str) -> str:
+        self._phones[address] = self._phone("server", address, "udp", "")
+        return "200"
+
+    def _phone(self, user: str, address: str, transport: str, password: str) -> Phone:
+        locator = Locator(reactor, resolver_for(reactor, self._dns), random.random)
+        phone = Phone(reactor, user, password, self._domain, address, 5060, locator, transport)
+        phone.startService()
+        return phone
 
     def _say(self, what: str) -> None:
         self.sendLine(what.encode())

@@ -9,7 +9,8 @@ is typed on, and what they print::
     sipxha, version 0.1.0
 
 A line of three dots stands for any lines.  What people do with their hands
-stands in comments, which readers do not see: C{<!-- hand: cut sipx2 -->}.
+stands in comments, which readers do not see: C{<!-- hand: cut sipx2 -->}.  What
+is to be in a file stands in the block behind C{<!-- hand: file MACHINE PATH -->}.
 
 Does nothing of it; that is L{tools.interop.servers}.
 """
@@ -42,6 +43,8 @@ class Hand(NamedTuple):
     """
 
     work: str
+    text: str = ""
+    """The block behind it."""
 
 
 class Typed(NamedTuple):
@@ -64,13 +67,14 @@ def sections(page: str) -> Iterator[tuple[str, list[Step]]]:
     All headings with what the reader does below each.
     """
     heading, steps = "", list[Step]()
-    offset, is_console = 0, False
+    offset, is_block, is_console = 0, False, False
     typed: Typed | None = None
     for line in page.splitlines(keepends=True):
         start, offset = offset, offset + len(line)
         if line.startswith("```"):
             if typed is not None:
                 steps.append(typed)
+            is_block = not is_block
             is_console, typed = line == "```console\n", None
         elif is_console and (prompt := _PROMPT.fullmatch(line)):
             if typed is not None:
@@ -83,6 +87,8 @@ def sections(page: str) -> Iterator[tuple[str, list[Step]]]:
                 )
             else:
                 typed = typed._replace(end=offset)
+        elif is_block and steps and isinstance(steps[-1], Hand) and steps[-1].work.startswith("file "):
+            steps[-1] = steps[-1]._replace(text=steps[-1].text + line)
         elif hand := _HAND.fullmatch(line):
             steps.append(Hand(hand[1]))
         elif title := _HEADING.fullmatch(line):

@@ -19,7 +19,7 @@ from tools.interop.install import Installation
 from tools.interop.operations import Operations
 from tools.interop.page import sections
 from tools.interop.phones import Phones
-from tools.interop.servers import PAGE, Servers
+from tools.interop.servers import DOCS, PAGES, Servers
 from tools.interop.sipsak import Sipsak
 from tools.interop.stage import DIGEST, MIN_EXPIRES, Stage
 from tools.interop.strangers import Strangers
@@ -132,13 +132,15 @@ class Interop:
 
     async def _servers(self) -> None:
         story, play = self.story, self.servers
-        story.title(f"{PAGE.relative_to(ROOT)}, on bare machines")
+        story.title("The pages that say what to type, on bare machines")
         before = len(story.failures)
         await story.step("the Debian package is built", play.build)
         await story.step("three machines with Debian, one of them the name server", play.install_debian)
-        for heading, steps in sections(PAGE.read_text()):
-            if len(story.failures) == before:
-                await story.step(heading, partial(play.follow, steps))
+        for page in PAGES:
+            for heading, steps in sections(page.read_text()):
+                if len(story.failures) == before:
+                    work = partial(play.follow, page, steps)
+                    await story.step(f"{page.relative_to(DOCS)}: {heading}", work)
         if len(story.failures) > before:
             return
         await story.step("logrotate begins a new log", play.rotate)

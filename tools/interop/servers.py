@@ -1,7 +1,8 @@
 """
-docs/howto/two-servers.md, followed on bare Debian machines: our package built
-and installed, two nodes, bind9 with their records, telephones that find them
-there, a power cut; and in the end nothing left of the package.
+The pages of the documentation that say what to type, followed on bare Debian
+machines: our package built and installed, nodes, bind9 with their records,
+telephones that find them there, a gateway, a power cut, a lost disk; and in the
+end nothing left of the package.
 
 Needs root.
 """
@@ -25,11 +26,20 @@ from tools.interop.page import Hand, Step, Typed, is_same, renewed
 from tools.story import Failed, expect, until
 
 ROOT = Path(__file__).parent.parent.parent
-PAGE = ROOT / "docs" / "howto" / "two-servers.md"
+DOCS = ROOT / "docs"
+PAGES = (DOCS / "howto" / "two-servers.md",)
+"""In this order: each page goes on where the last one ended."""
 
 DOMAIN = "example.com"
-MACHINES = {"sipx1": "10.1.1.50", "sipx2": "10.1.1.51", "ns1": "10.1.1.53"}
-CALLERS = ("10.1.1.161", "10.1.1.162")
+MACHINES = {
+    "desk": "10.1.1.90",
+    "sipx1": "10.1.1.50",
+    "sipx2": "10.1.1.51",
+    "sipx3": "10.1.1.52",
+    "ns1": "10.1.1.53",
+}
+CALLERS = ("10.1.1.161", "10.1.1.162", "10.1.1.164", "10.1.1.9", "10.1.1.60")
+"""Telephones, a gateway and a voicemail server."""
 
 ZONE = """\
 $TTL 3600
@@ -62,8 +72,7 @@ class Servers:
         self._lab = Lab()
         self._package: Path
         self._office: Telephones | None = None
-        self._page = PAGE.read_text()
-        self._seen: list[tuple[Typed, str]] = []
+        self._seen: dict[Path, list[tuple[Typed, str]]] = {page: [] for page in PAGES}
 
     async def build(self) -> str:
         """
@@ -83,10 +92,8 @@ class Servers:
         self._lab.switch_on(*CALLERS)
         for name, address in MACHINES.items():
             machine = self._lab.add(name, address)
-            machine.switch_on("ssh")
-            etc = machine.root / "etc"
-            (etc / "resolv.conf").write_text(f"nameserver {MACHINES['ns1']}\n")
-            (etc / "hosts").write_text(f"127.0.0.1 localhost\n{address} {name}.{DOMAIN} {name}\n")
+            machine.switch_on()
+            self._set_up(machine)
         name_server = self._lab.machines["ns1"]
         bind = name_server.root / "etc" / "bind"
         (bind / f"db.{DOMAIN}").write_text(ZONE)
@@ -94,29 +101,39 @@ class Servers:
             f'zone "{DOMAIN}" {{ type primary; file "/etc/bind/db.{DOMAIN}"; }};\n'
         )
         self._expect(name_server, "service named start")
-        for name in ("sipx1", "sipx2"):
-            shutil.copy(self._package, self._lab.machines[name].root / "root")
         return said
 
-    async def follow(self, steps: list[Step]) -> str:
+    def _set_up(self, machine: Machine) -> None:
         """
-        Do what a section of the page says.
+        What who installs Debian does, and the package, which was copied there.
         """
-        wrong = []
+        etc = machine.root / "etc"
+        (etc / "resolv.conf").write_text(f"nameserver {MACHINES['ns1']}\n")
+        (etc / "hosts").write_text(
+            f"127.0.0.1 localhost\n{machine.address} {machine.name}.{DOMAIN} {machine.name}\n"
+        )
+        shutil.copy(self._package, machine.root / "root")
+        self._expect(machine, "service ssh start")
+
+    async def follow(self, page: Path, steps: list[Step]) -> str:
+        """
+        Do what a section of a page says.
+        """
+        text, seen, wrong = page.read_text(), self._seen[page], []
         for step in steps:
             if isinstance(step, Hand):
-                await self._do(step.work)
+                await self._do(step)
             else:
-                promised = self._page[step.start : step.end]
+                promised = text[step.start : step.end]
                 printed = await deferToThread(self._type, step, promised)
-                self._seen.append((step, printed))
+                seen.append((step, printed))
                 if not is_same(promised, printed):
                     wrong.append(f"{step.machine}: {step.command}\n{printed}")
         if wrong:
-            page = self._folder / PAGE.name
-            page.write_text(renewed(self._page, self._seen))
+            new = self._folder / page.name
+            new.write_text(renewed(text, seen))
             raise Failed(
-                "\n".join(["not what the page says:", *wrong, f"the page with all that came: {page}"])
+                "\n".join(["not what the page says:", *wrong, f"the page with all that came: {new}"])
             )
         return f"{sum(isinstance(step, Typed) for step in steps)} commands"
 
@@ -138,17 +155,23 @@ class Servers:
                 return printed
             time.sleep(0.5)
 
-    async def _do(self, work: str) -> None:
+    async def _do(self, step: Hand) -> None:
         """
-        Cut power, boot, use a telephone.
+        Cut power, boot, put a new machine in a place, write a file, use a telephone.
         """
-        match work.split(" ", 1):
+        match step.work.split(" "):
             case ["cut", name]:
                 self._lab.machines[name].cut_power()
             case ["boot", name]:
                 self._lab.machines[name].switch_on("ssh", "sipxha")
+            case ["new", name]:
+                self._lab.machines[name].replace()
+                self._lab.machines[name].switch_on()
+                self._set_up(self._lab.machines[name])
+            case ["file", name, path]:
+                (self._lab.machines[name].root / path.lstrip("/")).write_text(step.text)
             case _:
-                await self._tell_office(work)
+                await self._tell_office(step.work)
 
     async def _tell_office(self, work: str) -> None:
         """
