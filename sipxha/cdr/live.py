@@ -24,7 +24,10 @@ MOST = 5000
 """Calls that a node keeps; beyond that it forgets the oldest."""
 
 MOST_EVENTS = 16
-"""Of one call, its end excepted: re-INVITEs say nothing new."""
+"""Of one call: further re-INVITEs say nothing new."""
+
+MOST_ENDS = 32
+"""The same, with room for the ends of its legs, whatever came before."""
 
 RINGING = "ringing"
 TALKING = "talking"
@@ -92,12 +95,11 @@ class LiveCalls:
                 self._make_room(event.event_time)
             call = self._over.pop(event.call_id, None) or _Call()
             self._calls[event.call_id] = call
-        if event.event_type in "EF":
+        if len(call.events) < (MOST_ENDS if event.event_type == "E" else MOST_EVENTS):
             call.events.append(event)
+        if event.event_type in "EF":
             self._end(call, event)
             return
-        if len(call.events) < MOST_EVENTS:
-            call.events.append(event)
         call.until = event.event_time + self._limits.max_call
 
     def told(self, now: float) -> list[CallStateEvent]:

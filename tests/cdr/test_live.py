@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from sipxha.cdr.event import CallStateEvent
-from sipxha.cdr.live import MOST_EVENTS, LiveCalls, live_calls
+from sipxha.cdr.live import MOST_ENDS, MOST_EVENTS, LiveCalls, live_calls
 from sipxha.cdr.resolve import Limits
 from tests.cdr import calls
 from tests.support.made_calls import MadeHost, made_calls
@@ -143,6 +143,11 @@ class MemoryTests(SynchronousTestCase):
         """
         self.take(calls.requested(), *(calls.set_up(103.0 + n, cseq=n) for n in range(100)))
         self.assertEqual(len(self.live.told(300.0)), MOST_EVENTS)
+        self.take(*(calls.failed(488, 200.0 + n, cseq=n, via_count=2, branch_id="x") for n in range(100)))
+        self.take(*(calls.ended(290.0, cseq=n, to_tag="c") for n in range(100)))
+        self.assertEqual(len(self.live.told(300.0)), MOST_ENDS)
+        self.live = LiveCalls(LIMITS)
+        self.take(calls.requested(), *(calls.set_up(103.0 + n, cseq=n) for n in range(100)))
         self.take(calls.ended(300.0, cseq=200))
         self.assertEqual(len(self.live), 0)
 
