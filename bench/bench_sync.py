@@ -251,41 +251,49 @@ async def rate(reactor: Any, folder: Path) -> None:
 
 def follow(pair: Pair) -> None:
     """
-    Ever faster, until the one is full or the other lags.
+    Ever faster, until the one is full or the other lags, twice in a row.
     """
-    near, far = pair.nodes
     load = Load(*near_and_far(pair))
-    best = 0
-    for cseq, per_second in enumerate(RATES, 1):
-        turns = int(per_second * RATE_SECONDS)
-        names = users(2_000) * (turns // 2_000 + 1)
-        before = [cpu_seconds(node.pid) for node in pair] + list(wire_octets(near.address, far.address))
-        # A user who comes again within a round has a greater CSeq.
-        rounds = [names[at : at + 2_000] for at in range(0, turns, 2_000)]
-        sent = confirmed = 0
-        for number, some in enumerate(rounds):
-            outcome = load.run(some[: turns - sent], per_second, turns, cseq * 1_000 + number)
-            sent, confirmed = sent + outcome.sent, confirmed + outcome.confirmed
-        late = settle(near.config, near.name)
-        after = [cpu_seconds(node.pid) for node in pair] + list(wire_octets(near.address, far.address))
-        used = [now - then for now, then in zip(after, before, strict=True)]
-        follows = late <= CAUGHT_UP and confirmed >= ANSWERED * sent
-        best = (
-            per_second
-            if follows and best == max((0, *(each for each in RATES if each < per_second)))
-            else best
-        )
-        print(
-            f"{per_second}/s: {confirmed} of {sent} confirmed, level {late:.2f} s after the last; CPU "
-            f"{used[0] / sent * 1e6:.0f} + {used[1] / sent * 1e6:.0f} us; octets of TLS there {used[2] / sent:.0f}, "
-            f"back {used[3] / sent:.0f}, each{'' if follows else '  -- not followed'}",
-            flush=True,
-        )
+    best = cseq = 0
+    for per_second in RATES:
+        for _ in range(2):
+            cseq += 1_000
+            if follows(pair, load, per_second, cseq):
+                best = per_second
+                break
+        else:
+            break
     line("sipxha, largest rate that is followed, 1/s", best, 0.0)
     load.close()
 
 
-def settle(config: Path, name: str) -> float:
+def follows(pair: Pair, load: Load, per_second: int, cseq: int) -> bool:
+    """
+    @return: whether all goes well at a rate.
+    """
+    near, far = pair.nodes
+    turns = int(per_second * RATE_SECONDS)
+    before = [*(cpu_seconds(node.pid) for node in pair), *wire_octets(far.address)]
+    sent = confirmed = 0
+    while sent < turns:
+        # A user who comes again has a greater CSeq.
+        cseq += 1
+        outcome = load.run(users(min(2_000, turns - sent)), per_second, turns, cseq)
+        sent, confirmed = sent + outcome.sent, confirmed + outcome.confirmed
+    late = settle(near.config)
+    after = [*(cpu_seconds(node.pid) for node in pair), *wire_octets(far.address)]
+    here, there, out, back = ((now - then) / sent for now, then in zip(after, before, strict=True))
+    is_well = late <= CAUGHT_UP and confirmed >= ANSWERED * sent
+    print(
+        f"{per_second}/s: {confirmed} of {sent} confirmed, level {late:.2f} s after the last; CPU "
+        f"{here * 1e6:.0f} + {there * 1e6:.0f} us; {out:.0f} octets of TLS there and {back:.0f} back for each"
+        f"{'' if is_well else '  -- not followed'}",
+        flush=True,
+    )
+    return is_well
+
+
+def settle(config: Path) -> float:
     """
     Wait until a node's peers are level.
 
@@ -297,12 +305,12 @@ def settle(config: Path, name: str) -> float:
     return time.perf_counter() - began
 
 
-def wire_octets(client: str, server: str) -> Iterator[int]:
+def wire_octets(server: str) -> Iterator[int]:
     """
-    What the connections from one node to another's port have carried: there, and back.
+    What the connections to a node's port have carried: there, and back.
     """
     shown = subprocess.run(
-        ["ss", "-Htin", "src", client, "dst", server, "dport", "=", f":{REPLICATION}"],
+        ["ss", "-Htin", "state", "established", "dst", server, "dport", "=", f":{REPLICATION}"],
         check=True,
         capture_output=True,
         text=True,

@@ -175,7 +175,7 @@ class Load:
                 for serial, status, _ in _answers(self._near):
                     if status >= 300:
                         outcome.refused += 1
-                    elif status >= 200 and serial not in confirmed_at:
+                    elif status >= 200 and serial in sent_at and serial not in confirmed_at:
                         confirmed_at[serial] = time.perf_counter()
             if self._far is not None and self._far in readable:
                 for serial, _, answer in _answers(self._far):

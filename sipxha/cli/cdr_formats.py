@@ -28,7 +28,7 @@ Writer = Callable[[Sequence[str], Iterable[Sequence[Row]], BinaryIO], None]
 MODE = 0o600
 """Of a file: it tells who called whom."""
 
-GROUP = 50_000
+GROUP = 20_000
 """Rows of a row group of Parquet, which is as much as is held at once."""
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")

@@ -252,7 +252,7 @@ class ResponseContext:
         if not (was_cancelled and status == 487) or self._given_up:
             # The caller has cancelled nothing, and is not told that somebody did.
             self._keep(response, branch)
-        if held.others and not self._closed:
+        if held.others and not self._closed and not was_cancelled:
             following, *others = held.others
             # O06: this flow has failed, perhaps not the phone; nor what others know the way to.
             if status in (_GATEWAY_FAILED if following.is_gateway else _FLOW_FAILED):

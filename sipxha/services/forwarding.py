@@ -148,10 +148,11 @@ class Forwarding:
 
     def _patience(self) -> float | None:
         """
-        Whoever sends to a gateway does not wait long for it, for there may be another.
+        Whoever sends to a gateway does not wait long for it, for there may be
+        another; inside a dialog there is none.
         """
         proxy = self._proxy
-        if proxy.recurse:
+        if proxy.recurse or self.request.to.tag:
             return None
         if self._admission.is_emergency or proxy.cluster.is_gateway(next_hop(self._forwarded)):
             return GATEWAY_ANSWER

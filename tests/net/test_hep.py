@@ -138,6 +138,17 @@ class EncodingTests(SynchronousTestCase):
             call = (b"x" * length, "udp", ("192.0.2.7", 1), ("192.0.2.8", 2), NOW, 7, "n" * 200)
             self.assertRaises(MessageLengthError, encode, *call)
 
+    def test_a_call_id_is_told_without_the_blanks_around_it(self) -> None:
+        """
+        However many there are: they cost one look each.
+        """
+        blanks = b" \t" * 10_000
+        for between in (b" ", blanks):
+            line = between.join((b"Call-ID", b":", b"a@b", b"\r\n"))
+            message = b"OPTIONS sip:x SIP/2.0\r\n" + line + b"To: x\r\n\r\n"
+            packet = encode(message, "udp", ("192.0.2.7", 1), ("192.0.2.8", 2), NOW, 7, "n")
+            self.assertEqual(decode(packet)["correlation"], b"a@b")
+
     @given(st.binary(max_size=300))
     def test_any_bytes_can_be_wrapped(self, data: bytes) -> None:
         """

@@ -553,6 +553,16 @@ class GatewayTests(SynchronousTestCase):
             self.assertEqual(started(tree.response_received(1, answer(status), NOW)), ["sip:1@gw3"])
             self.assertEqual(forwarded(tree.response_received(2, answer(503), NOW)), [status])
 
+    def test_who_rang_for_too_long_is_rung_by_no_other(self) -> None:
+        """
+        The gateway was in reach; nobody picked up.
+        """
+        tree, _ = self.tree("<sip:1@gw1>", "<sip:1@gw2>")
+        tree.response_received(1, answer(180), NOW)
+        self.assertEqual(cancels(tree.deadline_passed(NOW + TIMER_C)), [1])
+        effects = tree.response_received(1, answer(408), NOW + TIMER_C)
+        self.assertEqual((started(effects), forwarded(effects)), ([], [408]))
+
     def test_who_gave_up_is_tried_by_no_other(self) -> None:
         """
         Whatever the first one says to its CANCEL.

@@ -435,6 +435,18 @@ class AuthProxyTests(SynchronousTestCase):
         self.around.clock.advance(GATEWAY_ANSWER)
         self.assertFalse(branch.is_cancelled)
 
+    def test_a_gateway_has_all_its_time_inside_a_dialog(self) -> None:
+        """
+        There is no other, and a 408 would end the call (RFC 5057).
+        """
+        self.around.gateways.add("gw2.net")
+        record = self.invite("sip:5551234@gw2.net").request.get("record-route") or ""
+        again = a_request("INVITE", "sip:5551234@gw2.net", "callee", route=record)
+        receive(self.proxy, again)
+        branch = self.endpoint.branches[-1]
+        self.around.clock.advance(GATEWAY_ANSWER)
+        self.assertFalse(branch.is_cancelled)
+
     def test_M25_numbers_and_services_are_not_for_here(self) -> None:
         """
         The front door turns those that lead somewhere into SIP URIs.

@@ -10,12 +10,17 @@ from itertools import product
 from typing import Any
 
 from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.error import CannotListenError
+from twisted.internet.task import deferLater
+from twisted.logger import LogEvent, globalLogPublisher
 
+from sipxha.registry.register import Offer, Registration, RegistrationRefused
 from sipxha.services.replication import Replication
 from sipxha.store.registrations import RegistrationStore
+from sipxha.sync.batch import MOST_ROWS
 from sipxha.sync.dialects import DIALECTS
-from tests.support.registrars import NAMES, RegistrarsCase
+from tests.support.registrars import NAMES, RegistrarsCase, RegistrarServer
 
 reactor: Any = _reactor
 
@@ -89,6 +94,68 @@ class ReplicationTests(RegistrarsCase):
         again = RegistrationStore(two.file, reactor)
         self.assertEqual(len(again.open()), 4)
         await again.close()
+
+    async def test_a_pull_that_was_cut_short_goes_on_where_it_was(self) -> None:
+        """
+        The node dies after the first page; its next life asks for what its
+        disk lacks, and the donor is none the worse.
+        """
+        one, two = await self.pair()
+        await two.stop()
+        await gatherResults([Deferred.fromCoroutine(one.register(user)) for user in range(2500)])
+        cut_short: list[Deferred[None]] = []
+
+        def first_page_came(event: LogEvent) -> None:
+            if event.get("log_format", "").startswith("pulled ") and event["rows"] and not cut_short:
+                self.assertEqual(event["rows"], MOST_ROWS)
+                cut_short.append(
+                    deferLater(reactor, 0).addCallback(lambda _: Deferred.fromCoroutine(two.stop()))
+                )
+
+        observer: Any = first_page_came
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        two.start()
+        await self.until(lambda: cut_short)
+        await cut_short[0]
+        self.assertEqual(two.users(), MOST_ROWS)
+        self.assertFalse(await two.start())
+        self.assertEqual(two.users(), 2500)
+        self.assertEqual(two.service.pulled[NAMES[0]], 1500)
+        await self.until(lambda: one.peer()["state"] == "Reachable" and not one.peer()["behind"])
+
+    async def test_what_a_registrar_refused_or_ended_is_so_on_all(self) -> None:
+        """
+        A peer applies what became of a REGISTER, and not its own opinion of it:
+        who has as many contacts as are allowed has them everywhere.
+        """
+        one, two = await self.pair()
+
+        def send(server: RegistrarServer, cseq: int, contacts: range, expires: int = 3600) -> None:
+            offers = tuple(Offer(f"<sip:201@10.1.1.{host}>", None, "", expires) for host in contacts)
+            registration = Registration(
+                "<sip:201@example.com>", "201@example.com", f"call-{contacts[0]}", cseq, offers
+            )
+            registered = server.registry.register(registration, reactor.seconds())
+            server.store.commit(registered.rows)
+            server.service.updated()
+
+        def hosts(server: RegistrarServer) -> set[int]:
+            rows = server.registry.all_current(reactor.seconds())
+            return {int(row.contact.rpartition(".")[2].strip(">")) for row in rows}
+
+        assert one.config.registrar is not None
+        limit = one.config.registrar.max_contacts
+        send(one, 1, range(1, 1 + limit // 2))
+        await self.until(lambda: len(hosts(two)) == limit // 2)
+        send(two, 1, range(101, 101 + limit - limit // 2))
+        await self.until(lambda: len(hosts(one)) == limit)
+        for server in (one, two):
+            self.assertRaises(RegistrationRefused, send, server, 1, range(200, 201))
+        send(one, 2, range(101, 102), 0)
+        await self.until(lambda: hosts(one) == hosts(two) and len(hosts(two)) == limit - 1)
+        send(two, 1, range(200, 201))
+        await self.until(lambda: hosts(one) == hosts(two) and 200 in hosts(one))
 
     async def test_nodes_of_different_ages_understand_each_other(self) -> None:
         """

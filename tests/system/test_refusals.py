@@ -29,7 +29,8 @@ from sipxha.config.load import load
 from sipxha.config.model import Dns
 from sipxha.config.users import add_user
 from sipxha.net.dns import Locator, resolver_for
-from tests.support.pair import DOMAIN, free_network
+from sipxha.store.cdr_export import Selection, read_calls
+from tests.support.pair import DOMAIN, free_network, sipxha
 from tests.support.phone import Phone
 from tests.support.postgres import PostgresForTests
 from tests.system.servers import BIN, PASSWORD, Server, events_of, is_alive, reactor, until
@@ -327,11 +328,7 @@ class DatabaseTests(_NodeTestCase):
         dsn = database.dsn("SIPXCDR")
         self.configure('<call-events embedded="true"', f'<call-events dsn="{dsn}"')
         self.configure("<call-resolver ", f'<call-resolver dsn="{dsn}" ')
-        files = load(self.config).users
-        for user in ("201", "202"):
-            add_user(files, f"{user}@{DOMAIN}", DOMAIN, PASSWORD)
-        node = Server(NAME, self.address, self.home)
-        self.addCleanup(lambda: node.kill() if node.is_running else None)
+        node = self.node_with_users()
         await node.start()
         await node.line_with("call events are kept in the journal")
         self.assertIn("call events wait for", self.status()["trouble"])
@@ -356,6 +353,45 @@ class DatabaseTests(_NodeTestCase):
         await until(lambda: events_of(dsn, calls[-1]) == "RSE", "the events do not come")
         self.assertEqual([events_of(dsn, call) for call in calls], ["RSE"] * 3)
         self.assertEqual(await node.stop(), 0)
+
+    async def test_a_node_needs_no_more_of_its_database_than_the_roles_may(self) -> None:
+        """
+        What its owner prepared is written to, resolved, and read by reports.
+        """
+        database = PostgresForTests.start_for(self)
+        dsn = database.dsn("SIPXCDR").replace("user=postgres", "user={}")
+        writer, resolver = dsn.format("sipxha_writer"), dsn.format("sipxha_resolver")
+        self.configure('<call-events embedded="true"', f'<call-events dsn="{writer}"')
+        self.configure("<call-resolver ", f'<call-resolver dsn="{resolver}" ')
+        config = ("--config", str(self.config))
+        await sipxha(reactor, "db", "init", "--as", "postgres", *config)
+        node = self.node_with_users()
+        await node.start()
+        caller, callee = self.phone("201", 11), self.phone("202", 12)
+        for phone in (caller, callee):
+            self.assertEqual((await phone.register(at=self.address)).status, 200)
+        call = await caller.call(callee.aor)
+        self.assertEqual((await call.hang_up()).status, 200)
+        await until(
+            lambda: events_of(database.dsn("SIPXCDR"), call.call_id) == "RSE", "the events do not come"
+        )
+        # The peer's events cannot be read: it does not run.
+        await sipxha(reactor, "resolve", *config, status=3)
+        ((row,),) = read_calls(dsn.format("sipxha_reports"), Selection())
+        self.assertIn(call.call_id, row)
+        self.assertEqual([line for line in node.lines if "permission denied" in line], [])
+        self.assertEqual(await node.stop(), 0)
+
+    def node_with_users(self) -> Server:
+        """
+        The node, which ends with the test, and two who may call.
+        """
+        files = load(self.config).users
+        for user in ("201", "202"):
+            add_user(files, f"{user}@{DOMAIN}", DOMAIN, PASSWORD)
+        node = Server(NAME, self.address, self.home)
+        self.addCleanup(lambda: node.kill() if node.is_running else None)
+        return node
 
     def status(self) -> dict[str, Any]:
         """
