@@ -130,7 +130,9 @@ def whole(rows: list[Binding]) -> list[Binding]:
     for place, row in enumerate(rows):
         if place and row.update_number != rows[place - 1].update_number:
             begin = place
-        room -= sum(len(column) for column in row if isinstance(column, str)) + 60
+        room -= len(row.uri) + len(row.identity) + len(row.contact) + len(row.qvalue) + len(row.callid)
+        room -= len(row.instance_id) + len(row.gruu) + len(row.path) + len(row.received) + len(row.primary)
+        room -= 60
         if room < 0 and begin:
             return rows[:begin]
     return rows
