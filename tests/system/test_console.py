@@ -79,14 +79,19 @@ class DocumentTests(PairTestCase):
         connection.request("GET", "/openapi.json")
         self.document = json.loads(connection.getresponse().read())
         connection.close()
-        phone = await self.registered(self.west)
+        phone, caller = await self.registered(self.west), await self.registered(self.west)
+        call = await caller.call(phone.aor, through=self.west.address)
 
         for control in (False, True):
             for path in ("/status", "/peers", "/users", "/healthz", "/readyz", "/metrics", "/openapi.json"):
                 self.assertEqual(self.ask("GET", path, control=control)[0], 200, path)
+            calls = self.ask("GET", "/calls", control=control)[1]
+            self.assertIn(call.call_id, {row["call_id"] for row in calls["calls"]})
             rows = self.ask("GET", "/registrations", control=control)[1]
             self.assertIn(f"{phone.user}@{DOMAIN}", {row["identity"] for row in rows})
             self.assertLess(len(self.ask("GET", "/registrations?user=nobody", control=control)[1]), 1)
+
+        self.assertEqual((await call.hang_up()).status, 200)
 
         contact = {"user": phone.user, "contact": "<sip:desk@10.1.1.9>;expires=600"}
         for path, right in (
