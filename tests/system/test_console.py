@@ -83,7 +83,16 @@ class DocumentTests(PairTestCase):
         call = await caller.call(phone.aor, through=self.west.address)
 
         for control in (False, True):
-            for path in ("/status", "/peers", "/users", "/healthz", "/readyz", "/metrics", "/openapi.json"):
+            for path in (
+                "/status",
+                "/calls",
+                "/peers",
+                "/users",
+                "/healthz",
+                "/readyz",
+                "/metrics",
+                "/openapi.json",
+            ):
                 self.assertEqual(self.ask("GET", path, control=control)[0], 200, path)
             calls = self.ask("GET", "/calls", control=control)[1]
             self.assertIn(call.call_id, {row["call_id"] for row in calls["calls"]})
