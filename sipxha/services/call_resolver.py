@@ -3,11 +3,12 @@ One pass of the call resolver.
 
 All hosts of call state events are read at once, from where each was read to
 before; the calls that this touches are resolved, and their records, the events
-still needed and the positions are written together.  A host that cannot be
-read costs the others nothing: what it holds is added when it is back.  A pass
-over a window reads no positions and moves none: it resolves the calls that
-have an event in the window, with all their events, wherever these are.  What
-is older than the configuration wants it is deleted in the end.
+still needed and the positions are written together.  In a long pass records of
+calls that are over go ahead, and positions follow.  A host that cannot be read
+costs the others nothing: what it holds is added when it is back.  A pass over a
+window reads no positions and moves none: it resolves the calls that have an
+event in the window, with all their events, wherever these are.  What is older
+than the configuration wants it is deleted in the end.
 
 How a record is made is in L{sipxha.cdr}, how rows are read and written in
 L{sipxha.store}.  When to run a pass is for the caller to know.

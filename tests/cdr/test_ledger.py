@@ -75,6 +75,24 @@ class LedgerTests(SynchronousTestCase):
         self.assertEqual(_left(ledger, 160.1 + SETTLED_AFTER), ([], ["call-1@10.1.1.7"], []))
         self.assertEqual(len(ledger), 0)
 
+    def test_calls_that_changed_may_wait_for_more(self) -> None:
+        """
+        Those for which no more is likely to come are named, and dropped when they prove to be over.
+        """
+        ledger = Ledger()
+        ledger.take([calls.requested(), calls.set_up(), calls.ended(160.0)])
+        ledger.take([calls.requested(call_id="open"), calls.requested(170.0, call_id="new")])
+        moment = 160.1 + SETTLED_AFTER
+        chosen = ledger.settling(moment)
+        self.assertEqual(sorted(chosen), ["call-1@10.1.1.7", "open"])
+        ledger.complete(ledger.partial(chosen))
+        ledger.resolve(chosen, moment)
+        # What is read meanwhile of one of them keeps it here.
+        ledger.take([calls.set_up(call_id="open")])
+        ledger.settle(moment, chosen)
+        self.assertEqual(sorted(ledger.changed(None)), ["new", "open"])
+        self.assertEqual(len(ledger), 2)
+
     def test_a_call_that_came_and_went_between_two_commits_is_not_kept(self) -> None:
         """
         Old events leave nothing behind.
