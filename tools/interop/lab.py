@@ -29,11 +29,13 @@ NAME_SERVER = ("bind9", "bind9-utils")
 MEMORY = "/dev/shm"
 """Where their disks are: Debian waits for the disk after every file that it installs."""
 
+USER = "you"
+"""Who is not root, and has an account everywhere."""
+
 SUITE = "bookworm"
 MIRROR = "http://deb.debian.org/debian"
 
 ENVIRONMENT = {
-    "HOME": "/root",
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "LANG": "C.UTF-8",
     "DEBIAN_FRONTEND": "noninteractive",
@@ -132,13 +134,15 @@ class Machine:
             self._process.wait()
             self._process = None
 
-    def run(self, command: str, limit: float = 120) -> Ran:
+    def run(self, command: str, user: str = "root", limit: float = 120) -> Ran:
         """
-        Run a command of the shell as root, who has just logged in.
+        Run a command of the shell as somebody who has just logged in.
         """
+        environment = {**ENVIRONMENT, "HOME": "/root" if user == "root" else f"/home/{user}"}
         return _run(
             *("nsenter", "-t", str(self._init), *IN_USE, "-r", "-w", "env", "-i"),
-            *(f"{name}={value}" for name, value in ENVIRONMENT.items()),
+            *(f"{name}={value}" for name, value in environment.items()),
+            *("setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"),
             *("bash", "-c", f"cd; {command}"),
             limit=limit,
         )
@@ -185,6 +189,7 @@ class Lab:
         for command in (
             "ssh-keygen -q -t ed25519 -N '' -f /root/.ssh/id_ed25519",
             "cp /root/.ssh/id_ed25519.pub /root/.ssh/authorized_keys",
+            f"useradd --create-home {USER}",
             "echo force-unsafe-io > /etc/dpkg/dpkg.cfg.d/disk-of-a-day",
             # Without an init of its own Debian would let no package start its services.
             "printf '#!/bin/sh\\nexit 0\\n' > /usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d",

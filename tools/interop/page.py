@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 _HEADING = re.compile(r"## (.+)\n")
 _HAND = re.compile(r"<!-- hand: (.+) -->\n")
-_PROMPT = re.compile(r"\w+@([\w-]+):[^#$\n]*[#$] (.+)\n")
+_PROMPT = re.compile(r"(\w+)@([\w-]+):[^#$\n]*[#$] (.+)\n")
 _MORE = "> "
 """The prompt of a command's further lines."""
 
@@ -52,6 +52,7 @@ class Typed(NamedTuple):
     A command.
     """
 
+    user: str
     machine: str
     command: str
     start: int
@@ -79,7 +80,7 @@ def sections(page: str) -> Iterator[tuple[str, list[Step]]]:
         elif is_console and (prompt := _PROMPT.fullmatch(line)):
             if typed is not None:
                 steps.append(typed)
-            typed = Typed(prompt[1], prompt[2], offset, offset)
+            typed = Typed(prompt[1], prompt[2], prompt[3], offset, offset)
         elif typed is not None:
             if typed.start == start and line.startswith(_MORE):
                 typed = typed._replace(

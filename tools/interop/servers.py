@@ -27,7 +27,24 @@ from tools.story import Failed, expect, until
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
-PAGES = (DOCS / "howto" / "two-servers.md",)
+PAGES = tuple(
+    DOCS / name
+    for name in (
+        "howto/first-pair.md",
+        "howto/two-servers.md",
+        "howto/softphone.md",
+        "howto/tls-phone.md",
+        "howto/gateway.md",
+        "howto/voicemail.md",
+        "howto/emergency.md",
+        "howto/certificates.md",
+        "howto/backup.md",
+        "howto/disk-full.md",
+        "howto/replace-node.md",
+        "howto/add-node.md",
+        "upgrade.md",
+    )
+)
 """In this order: each page goes on where the last one ended."""
 
 DOMAIN = "example.com"
@@ -146,7 +163,7 @@ class Servers:
         machine = self._lab.machines[step.machine]
         deadline = time.monotonic() + PATIENCE
         while True:
-            printed = machine.run(step.command).output
+            printed = machine.run(step.command, step.user).output
             if (
                 is_same(promised, printed)
                 or time.monotonic() > deadline
