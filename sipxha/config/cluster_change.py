@@ -114,7 +114,8 @@ def remove_node(folder: Path, name: str) -> list[Path]:
     gone = folder / f"{name}{REMOVED}"
     if gone.exists():
         raise ClusterRefused(f"{gone} is in the way: it is of an earlier node of that name")
-    files = _others(folder, nodes, _zone(folder, nodes, _servers(nodes.values())), list(nodes))
+    zone = _zone(folder, nodes, _servers(nodes.values()))
+    files = _others(folder, nodes, zone, list(nodes), (name, config.node.address))
     changed = _put_in_place(files)
     (folder / name).rename(gone)
     return changed
@@ -195,14 +196,16 @@ def _certify(model: Config, home: Path, server: Server, authority: Path) -> None
 # --- what names nodes -------------------------------------------------------
 
 
-def _others(folder: Path, nodes: dict[str, Config], zone: bytes, names: Sequence[str]) -> dict[Path, bytes]:
+def _others(
+    folder: Path, nodes: dict[str, Config], zone: bytes, names: Sequence[str], gone: Sequence[str] = ()
+) -> dict[Path, bytes]:
     """
     What the files beside a node that comes or goes are to be, as far as they change.
     """
     files = {folder / ZONE: zone}
     for name in nodes:
         home = folder / name
-        files[home / CONFIGURATION] = _revised(home / CONFIGURATION, names)
+        files[home / CONFIGURATION] = _revised(home / CONFIGURATION, names, gone)
         if (home / ZONE).exists():
             files[home / ZONE] = zone
         trial = home / f".{CONFIGURATION}.new"
@@ -239,47 +242,52 @@ def _zone(folder: Path, nodes: dict[str, Config], servers: Sequence[Server]) -> 
     return zone_text(domain, sorted(servers), ports, apex).encode()
 
 
-def _revised(path: Path, names: Sequence[str]) -> bytes:
+def _revised(path: Path, names: Sequence[str], gone: Sequence[str] = ()) -> bytes:
     """
     A node's configuration, as it is when the cluster has these nodes.
+
+    What it knows besides, by an operator's hand, stays.
+
+    @param names: The one that comes is the last.
+    @param gone: Name and address of the one that goes.
     """
     document = etree.parse(path, _PARSER)
     root = document.getroot()
     own = next(root.iter(_tag("node"))).get("name", "").lower()
-    others = [name for name in names if name != own]
+    is_alone = len(names) == 1
     for registrar in root.iter(_tag("registrar")):
-        _revise_peers(registrar, names, others)
+        _revise_peers(registrar, names, gone)
     for events in root.iter(_tag("call-events")):
-        if others and "listen" not in events.attrib:
+        if not is_alone and "listen" not in events.attrib:
             events.set("listen", str(EVENTS_PORT))
     for hosts in root.iter(_tag("cse-hosts")):
-        _revise_hosts(hosts, own, others)
+        _revise_hosts(hosts, None if gone or names[-1] == own else names[-1], gone)
+        if not is_alone and "ca" not in hosts.attrib:
+            hosts.set("ca", next(root.iter(_tag("tls"))).get("authority", ""))
     return _written(document)
 
 
-def _revise_peers(registrar: etree._Element, names: Sequence[str], others: Sequence[str]) -> None:
+def _revise_peers(registrar: etree._Element, names: Sequence[str], gone: Sequence[str]) -> None:
     replication = next(registrar.iter(_tag("replication")), None)
     if replication is None:
-        if not others:
+        if len(names) == 1:
             return
         replication = _append(registrar, "replication")
         replication.set("port", str(REPLICATION_PORT))
     known = {(peer.text or "").strip().lower(): peer for peer in replication.iter(_tag("peer"))}
     for name in [name for name in names if name not in known]:
         _append(replication, "peer").text = name
-    for name in known.keys() - set(names):
+    for name in known.keys() & set(gone):
         _remove(known[name])
 
 
-def _revise_hosts(hosts: etree._Element, own: str, others: Sequence[str]) -> None:
+def _revise_hosts(hosts: etree._Element, came: str | None, gone: Sequence[str]) -> None:
     items = [item.strip() for item in (hosts.text or "").split(",")]
-    listed = {item.rpartition(":")[0].lower() or item.lower(): item for item in items}
-    wanted = [item for name, item in listed.items() if name in (own, *others) or "." not in name]
-    wanted += [f"{name}:{EVENTS_PORT}" for name in others if name not in listed]
+    wanted = [item for item in items if item.partition(":")[0].lower() not in gone]
+    if came is not None:
+        wanted.append(f"{came}:{EVENTS_PORT}")
     if wanted != items:
         hosts.text = ", ".join(wanted)
-    if others and "ca" not in hosts.attrib:
-        hosts.set("ca", next(hosts.getroottree().iter(_tag("tls"))).get("authority", ""))
 
 
 # --- the document -----------------------------------------------------------

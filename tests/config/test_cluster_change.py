@@ -124,6 +124,28 @@ class AddTests(ChangeCase):
         self.assertIn("<emergency>112</emergency> <!-- the fire brigade -->", text)
         self.assertIn("      <peer>sipx22.example.com</peer>\n    </replication>\n", text)
 
+    def test_hosts_and_peers_from_elsewhere_stay(self) -> None:
+        """
+        Such as one that is given by its address, or whose folder is kept by somebody else.
+        """
+        path = self.folder / ONE.name / "sipxha.xml"
+        text = path.read_text().replace(
+            "localhost, sipx2.example.com:5433", "localhost, 10.1.1.5:5433, 10.9.9.9"
+        )
+        path.write_text(
+            text.replace("    </replication>", "      <peer>far.example.net</peer>\n    </replication>")
+        )
+        add_node(self.folder, THREE)
+        resolver = load(path).call_resolver
+        assert resolver is not None
+        hosts = [CseHost("localhost", 5432), CseHost(TWO.address, 5433), CseHost("10.9.9.9", 5432)]
+        self.assertEqual(list(resolver.cse_hosts), [*hosts, CseHost(THREE.name, 5433)])
+        remove_node(self.folder, TWO.name)
+        resolver = load(path).call_resolver
+        assert resolver is not None
+        self.assertEqual(list(resolver.cse_hosts), [hosts[0], hosts[2], CseHost(THREE.name, 5433)])
+        self.assertEqual(self.peers(ONE.name), ["far.example.net", THREE.name])
+
     def test_the_bare_domain_keeps_its_addresses(self) -> None:
         """
         Where the zone had them.
