@@ -346,3 +346,16 @@ class SlowPeerTests(_OnlyOneCase):
             await self.until(lambda sent=sent: one.peer()["sent"] > sent)
         self.assertEqual((sum(sizes), max(sizes)), (self.USERS, MOST_ROWS))
         self.assertEqual(peer.most_waiting, 1)
+
+    async def test_who_stops_waits_for_no_answer(self) -> None:
+        """
+        What was under way is given up, and nothing is left to be said about it.
+        """
+        peer = _Peer(is_prompt=False)
+        self.listen(peer)
+        await self.start(0)
+        one = self.servers[0]
+        await one.register(0)
+        await self.until(lambda: peer.pushes)
+        await one.stop()
+        self.assertEqual(self.flushLoggedErrors(), [])
