@@ -9,9 +9,10 @@ all threads of the process; those of the database are told beside them.  Then
 what each adds to the setting up of a call, and the highest rate at which
 hardly anything is sent twice.  Without these programs it says so.
 
-    python -m bench.bench_call [cost] [limit] [profile FILE]
+    python -m bench.bench_call [cost] [limit] [profile FILE] [inside]
 
-Both figures without an argument; the profile is that of the reactor's thread of
+Both figures without an argument; inside counts what L{bench.call_inside} does,
+which needs no other program; the profile is that of the reactor's thread of
 a node that takes 2,000 calls.
 """
 
@@ -27,6 +28,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from bench.calibration import calibrate
+from bench.call_inside import inside
 from bench.kamailio import PORT, Kamailio
 from bench.load import cpu_seconds, percentile
 from bench.single_node import DOMAIN, Node
@@ -195,6 +197,10 @@ def main(asked: list[str]) -> None:
     """
     What was asked for, or both.
     """
+    if asked == ["inside"]:
+        with tempfile.TemporaryDirectory(prefix="sipxha-") as name:
+            inside(Path(name) / "cluster")
+        return
     if not Phones.is_here():
         print("sipp is not installed: no figures of calls")
         return
