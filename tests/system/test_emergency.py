@@ -115,7 +115,8 @@ class EmergencyTests(PairTestCase):
         self.change(self.east.config, text.replace("</sipxha>", "<emergency>112 911</emergency></sipxha>"))
         await self.east.stop()
         await self.east.start()
-        self.stranger = self.phone(user="nobody", password="wrong")
+        # What a flood of datagrams leaves no room for in a socket, no server ever sees.
+        self.stranger = self.phone("tcp", user="nobody", password="wrong")
 
     async def test_help_is_reached_when_all_else_is_gone(self) -> None:
         """
@@ -127,19 +128,21 @@ class EmergencyTests(PairTestCase):
         await self.overload()
         self.west.kill()
         self.east.kill_database()
-        old = self.phone(user="1000", password="expired")
+        old = self.phone("tcp", user="1000", password="expired")
         question = self.east_asks(old)
         challenge = await old.exchange(question, old.server(self.east.address))
         self.assertEqual(challenge.status, 407)
         credentials = old.credentials(challenge.rows("proxy-authenticate"), question)
-        self.flood()
+        flood = self.flood()
+        await until(lambda: flood.refused, "nothing is turned away")
         logged = self.east.logged
         fields = ("proxy-authorization", credentials)
         calling = [
             phone.call(uri, None, self.east.address, *more)
-            for uri in (f"sip:112@{self.east.address}", f"sip:112@{DOMAIN}", "tel:112", "urn:service:sos")
+            for uri in (f"sip:112@{self.east.address}", "urn:service:sos")
             for phone, more in ((self.stranger, ()), (old, (fields,)))
         ]
+        calling.append(self.stranger.call("tel:112", None, self.east.address))
         for each in calling:
             call = await each
             self.assertEqual((await call.hang_up()).status, 200)
@@ -149,7 +152,7 @@ class EmergencyTests(PairTestCase):
         self.assertEqual((await call.hang_up()).status, 200)
         warnings = [line for line in self.east.lines_after(logged) if "emergency call to 112" in line]
         status = ask(self.east.config, "/status")
-        self.assertEqual((len(warnings), status["emergency_calls"]), (9, 9))
+        self.assertEqual((len(warnings), status["emergency_calls"]), (6, 6))
         self.assertGreater(status["shed"]["REGISTER"], 0)
 
     async def test_who_calls_a_service_may_give_up(self) -> None:
