@@ -279,7 +279,8 @@ class Servers:
             for number, name in enumerate((f"sipx1.{DOMAIN}", f"sipx2.{DOMAIN}"), 1)
         ]
         self.users = itertools.count(1000)
-        self.hosts = itertools.count(10)
+        # Those of earlier tests are switched off by the time that their addresses come again.
+        self.hosts = itertools.cycle(range(10, 255))
         self._dns_server: subprocess.Popen[bytes] | None = None
         atexit.register(self.discard)
 
