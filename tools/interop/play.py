@@ -19,7 +19,7 @@ from tools.interop.install import Installation
 from tools.interop.operations import Operations
 from tools.interop.page import sections
 from tools.interop.phones import Phones
-from tools.interop.servers import DOCS, PAGES, Servers
+from tools.interop.servers import DOCS, Servers
 from tools.interop.sipsak import Sipsak
 from tools.interop.stage import DIGEST, MIN_EXPIRES, Stage
 from tools.interop.strangers import Strangers
@@ -136,8 +136,8 @@ class Interop:
         before = len(story.failures)
         await story.step("the Debian package is built", play.build)
         await story.step("three machines with Debian, one of them the name server", play.install_debian)
-        for page in PAGES:
-            for heading, steps in sections(page.read_text()):
+        for page, text in play.pages.items():
+            for heading, steps in sections(text):
                 if len(story.failures) == before:
                     work = partial(play.follow, page, steps)
                     await story.step(f"{page.relative_to(DOCS)}: {heading}", work)

@@ -89,6 +89,9 @@ class Servers:
         self._lab = Lab()
         self._package: Path
         self._office: Telephones | None = None
+        self.pages = {page: page.read_text() for page in PAGES}
+        """What they say."""
+
         self._seen: dict[Path, list[tuple[Typed, str]]] = {page: [] for page in PAGES}
 
     async def build(self) -> str:
@@ -136,7 +139,7 @@ class Servers:
         """
         Do what a section of a page says.
         """
-        text, seen, wrong = page.read_text(), self._seen[page], []
+        text, seen, wrong = self.pages[page], self._seen[page], []
         for step in steps:
             if isinstance(step, Hand):
                 await self._do(step)
