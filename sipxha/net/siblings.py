@@ -43,6 +43,8 @@ class Siblings:
         self._places: dict[tuple[str, str, int], Receiver] = {}
         self._waiting: deque[tuple[tuple[str, str, int], Message, Flow]] = deque()
         self._is_held = False
+        self._is_due = False
+        """Whether the reactor will come back to what waits."""
 
     def add(self, transport: str, address: str, port: int, receiver: Receiver) -> None:
         """
@@ -87,8 +89,8 @@ class Siblings:
         place = (transport, *to)
         if place not in self._places:
             return False
-        if not self._is_held and not self._waiting:
-            self._reactor.callLater(0, self.release)
+        if not self._is_held:
+            self._see_later()
         self._waiting.append((place, message, Flow(transport, *sender, *to, HANDED)))
         return True
 
@@ -100,7 +102,7 @@ class Siblings:
 
         @return: Whether he is to; if not, somebody else will.
         """
-        if self._is_held or self._waiting:
+        if self._is_held:
             return False
         self._is_held = True
         return True
@@ -109,10 +111,22 @@ class Siblings:
         """
         Let everybody have what waits, and what comes of it.
         """
+        self._deliver(MOST)
+
+    def _see_later(self) -> None:
+        if not self._is_due:
+            self._is_due = True
+            self._reactor.callLater(0, self._turn)
+
+    def _turn(self) -> None:
+        # In a flood a turn is long, and what has gathered in it must not gather for ever.
+        self._is_due = False
+        self._deliver(max(len(self._waiting), MOST))
+
+    def _deliver(self, most: int) -> None:
         self._is_held = True
-        left = MOST
-        while self._waiting and left:
-            left -= 1
+        while self._waiting and most:
+            most -= 1
             place, message, flow = self._waiting.popleft()
             receiver = self._places.get(place)
             if receiver is None:
@@ -124,4 +138,4 @@ class Siblings:
                 self._log.failure("a message of a sibling was not taken")
         self._is_held = False
         if self._waiting:
-            self._reactor.callLater(0, self.release)
+            self._see_later()

@@ -127,10 +127,27 @@ class SiblingsTests(SynchronousTestCase):
             self.send(cseq)
         self.siblings.release()
         self.assertEqual(len(self.at_registrar.messages), MOST)
-        self.assertFalse(self.siblings.hold())
         self.reactor.advance(0)
         self.assertEqual(len(self.at_registrar.messages), MOST + 1)
+
+    def test_what_has_gathered_in_a_long_turn_is_delivered_at_its_end(self) -> None:
+        """
+        However much it is; and each message from a socket makes room, too: a
+        flood of them does not hold up for ever what waits.
+        """
+        for _ in range(3 * MOST):
+            self.proxy.request(a_request(), TO_REGISTRAR, None)
         self.assertTrue(self.siblings.hold())
+        self.siblings.release()
+        self.assertEqual(len(self.at_registrar.messages), MOST)
+        self.assertTrue(self.siblings.hold())
+        self.assertFalse(self.siblings.hold())
+        self.proxy.request(a_request(), TO_REGISTRAR, None)
+        self.siblings.release()
+        self.assertEqual(len(self.at_registrar.messages), 2 * MOST)
+        self.reactor.advance(0)
+        self.assertEqual(len(self.at_registrar.messages), 3 * MOST + 1)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_a_fault_costs_one_message(self) -> None:
         """
