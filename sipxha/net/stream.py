@@ -8,6 +8,7 @@ is decided in L{sipxha.net.connections}.
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import (
@@ -29,6 +30,13 @@ from sipxha.transaction.vocabulary import ClientKey, ServerKey
 
 if TYPE_CHECKING:
     from sipxha.net.connections import Connections, Opening, Place
+
+UNACKNOWLEDGED = 4.0
+"""
+Seconds after which a connection that we have opened is given up if the other
+machine's kernel takes nothing.  After a cut in the network TCP alone waits
+twice as long each time, and calls over it fail long after the cut has ended.
+"""
 
 
 class _ITransport(ITCPTransport, IConsumer):
@@ -100,6 +108,10 @@ class SipStream(Protocol):
         transport = self.transport
         transport.setTcpNoDelay(True)
         transport.setTcpKeepAlive(True)
+        if self.opening is not None:
+            handle = getattr(transport, "socket", None)
+            if handle is not None:
+                handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(UNACKNOWLEDGED * 1000))
         peer, host = transport.getPeer(), transport.getHost()
         self.flow = Flow(self._kind, peer.host, peer.port, host.host, host.port, self._number)
         if not self._connections.stream_connected(self):

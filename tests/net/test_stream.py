@@ -4,12 +4,15 @@ Tests for L{sipxha.net.stream}.
 
 from __future__ import annotations
 
+import socket
+
 from twisted.internet.interfaces import IPushProducer
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from sipxha.config.limits import ConnectionLimits
 from sipxha.config.model import Ports
+from sipxha.net.stream import UNACKNOWLEDGED
 from sipxha.net.transports import Transports
 from sipxha.services.registrar import FLOW_TIMER
 from sipxha.sip.hop import Flow, Hop
@@ -53,6 +56,21 @@ class SipStreamTests(SynchronousTestCase):
         """
         self.wire.receive(b"\r\n\r\n")
         self.assertEqual(self.wire.value(), b"\r\n")
+
+    def test_a_connection_of_ours_does_not_outlive_a_cut(self) -> None:
+        """
+        A new one takes its place; those of phones are theirs to give up.
+        """
+
+        self.transports.send(b"1", Hop("tcp", "10.0.0.2", 5060, "10.0.0.2"), None)
+        found = []
+        for wire in (self.reactor.open(), self.wire):
+            with socket.socket() as handle:
+                wire.socket = handle  # type: ignore[attr-defined]
+                wire.unregisterProducer()
+                wire.stream.connectionMade()
+                found.append(handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT))
+        self.assertEqual(found, [UNACKNOWLEDGED * 1000, 0])
 
     def test_M04_a_stream_that_cannot_be_followed_is_closed(self) -> None:
         """
