@@ -228,6 +228,7 @@ async def be_the_gate(reactor: Any, told: dict[str, Any]) -> None:
         sent += max(0, count) if isinstance(count, int) else 0
         return count
 
+    # Counted where it leaves, below TLS: nobody above knows how much that adds.
     Server.writeSomeData = counted  # type: ignore[assignment, method-assign]
     gate = PostgresGate(
         reactor, MutualTls(tls_of(told[HOST])), {"sipx1.example.com"}, "127.0.0.1", 0, told["other"]

@@ -301,6 +301,7 @@ def settle(config: Path) -> float:
     """
     began = time.perf_counter()
     while any(peer["behind"] for peer in ask(config, "/peers")) and time.perf_counter() < began + 30:
+        # Seldom: the one who asks takes time from the one who works.
         time.sleep(0.02)
     return time.perf_counter() - began
 

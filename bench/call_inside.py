@@ -111,6 +111,7 @@ class _Wire:
         Open a port on no network.
         """
         made = self.ports[port] = _Port(interface, port, protocol)
+        # It has of a port what the endpoint asks of one.
         protocol.makeConnection(made)  # type: ignore[arg-type]
         return made
 

@@ -14,6 +14,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
+# The folder above has to be on the path first.
 from tools.commands import page  # noqa: E402
 
 (HERE / "commands.md").write_text(page())

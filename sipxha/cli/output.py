@@ -71,7 +71,7 @@ def fail(message: str, next_step: str = "", *, status: int = 1) -> NoReturn:
     @param next_step: What to do about it, as a half-sentence.
     """
     lines = [*message.splitlines(), *([next_step] if next_step else [])]
-    print("sipxha: " + "; ".join(lines), file=sys.stderr)  # noqa: T201
+    print("sipxha: " + "; ".join(lines), file=sys.stderr)  # noqa: T201  (a command, which prints)
     raise SystemExit(status)
 
 

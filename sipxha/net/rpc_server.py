@@ -143,6 +143,7 @@ class _Request(server.Request):
         # There is no request yet that could be answered in the usual way.
         self._refused = True
         self._body = self.content = BytesIO()
+        # Twisted sets it on a channel that it makes, which the interface does not say.
         site: Any = self.channel.site  # type: ignore[attr-defined]
         site.misread(self._connection, f"a call is longer than {MOST_BODY} octets")
         status = http.REQUEST_ENTITY_TOO_LARGE

@@ -12,10 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from twisted.application.service import Service
+from twisted.application.internet import TimerService
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from sipxha.services.gateway_hosts import Finder, GatewayHosts, find_gateways
@@ -25,7 +24,7 @@ from sipxha.sip.grammar import MalformedField
 from sipxha.sip.uri import Uri
 
 
-class Gateways(Service):
+class Gateways(TimerService):
     """
     The gateways, and where they are.
     """
@@ -40,8 +39,8 @@ class Gateways(Service):
         """
         self._finder = finder
         self._known: dict[str, frozenset[str]] = {}
-        self._look = LoopingCall(self._ask)
-        self._look.clock = reactor
+        super().__init__(INTERVAL, self._ask)
+        self.clock = reactor
         self.set_gateways(names)
 
     def set_gateways(self, names: Iterable[str]) -> None:
@@ -50,7 +49,7 @@ class Gateways(Service):
         """
         self._known = {name: self._known.get(name, frozenset([name])) for name in names}
         self._gather()
-        if self._look.running:
+        if self.running:
             self._ask()
 
     def has_address(self, address: str) -> bool:
@@ -83,21 +82,6 @@ class Gateways(Service):
             for name, hosts in self._known.items()
             if named.isdisjoint(hosts)
         ]
-
-    def startService(self) -> None:
-        """
-        Begin to ask for them.
-        """
-        super().startService()
-        self._look.start(INTERVAL)
-
-    def stopService(self) -> None:
-        """
-        Ask no more.
-        """
-        super().stopService()
-        if self._look.running:
-            self._look.stop()
 
     def _ask(self) -> None:
         for name in self._known:

@@ -11,10 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from ipaddress import ip_address
 
-from twisted.application.service import Service
+from twisted.application.internet import TimerService
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -48,7 +47,7 @@ def entrance(vias: Iterable[Via], knows: Callable[[str], bool]) -> tuple[str, st
     return transport, address
 
 
-class Neighbours(Service):
+class Neighbours(TimerService):
     """
     The addresses of this node and of its peers.
     """
@@ -72,8 +71,8 @@ class Neighbours(Service):
         # An answer for each address: everybody who sends asks for it.
         self._answers: dict[str, bool] = {}
         self.set_peers(peers)
-        self._look = LoopingCall(self._ask)
-        self._look.clock = reactor
+        super().__init__(INTERVAL, self._ask)
+        self.clock = reactor
 
     def set_peers(self, peers: Iterable[Peer]) -> None:
         """
@@ -103,21 +102,6 @@ class Neighbours(Service):
         """
         return address in self._own or any(address in known for known in self._known.values())
 
-    def startService(self) -> None:
-        """
-        Begin to ask for the peers.
-        """
-        super().startService()
-        self._look.start(INTERVAL)
-
-    def stopService(self) -> None:
-        """
-        Ask no more.
-        """
-        super().stopService()
-        if self._look.running:
-            self._look.stop()
-
     def _is_ours(self, address: str) -> bool:
         if self.is_node(address):
             return True
@@ -140,7 +124,7 @@ class Neighbours(Service):
         """
         Ask for the peers now, and not only in a while.
         """
-        if self._look.running:
+        if self.running:
             self._ask()
 
     def _found(self, addresses: list[str], name: str) -> None:

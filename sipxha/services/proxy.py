@@ -323,7 +323,7 @@ class Proxy:
         options = request.values("proxy-require")
         if options:
             return Refusal(420, None, (("unsupported", ", ".join(options)),))
-        request.via_count  # noqa: B018  (more than may be is 400)
+        request.via_count  # noqa: B018  (reading is the check: of more than there may be the sender is told 400)
         if loop.is_loop(request, self._sent_by, key):
             return Refusal(482)
         return None

@@ -33,7 +33,6 @@ USER = "you"
 """Who is not root, and has an account everywhere."""
 
 SUITE = "bookworm"
-MIRROR = "http://deb.debian.org/debian"
 
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -56,16 +55,16 @@ exec sleep infinity
 
 BOOT = """
 mount --make-rprivate /
-mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/disk,workdir=$2/work" "$2/root"
-mount -t proc proc "$2/root/proc"
-mount --rbind /dev "$2/root/dev"
-mount -t tmpfs tmpfs "$2/root/dev/shm"
-mount -t tmpfs tmpfs "$2/root/run"
-mkdir -p "$2/root/run/sshd"
+mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/disk,workdir=$2/work" "$2/tree"
+mount -t proc proc "$2/tree/proc"
+mount --rbind /dev "$2/tree/dev"
+mount -t tmpfs tmpfs "$2/tree/dev/shm"
+mount -t tmpfs tmpfs "$2/tree/run"
+mkdir -p "$2/tree/run/sshd"
 hostname "$3"
 ip link set lo up
 # The shell collects the dead, as an init does.
-exec chroot "$2/root" bash -c 'echo on; while :; do sleep 1000 & wait; done'
+exec chroot "$2/tree" bash -c 'echo on; while :; do sleep 1000 & wait; done'
 """
 
 IN_USE = ("-m", "-u", "-i", "-n", "-p")
@@ -91,7 +90,7 @@ class Machine:
         self.address = address
         self._lab = lab
         self._folder = lab.folder / name
-        for part in ("disk", "work", "root"):
+        for part in ("disk", "work", "tree"):
             (self._folder / part).mkdir(parents=True)
         self._process: subprocess.Popen[str] | None = None
 
@@ -181,7 +180,7 @@ class Lab:
         self.base = self.folder / "base"
         packages = ",".join((*PACKAGES, *NAME_SERVER))
         ran = _run(
-            *("debootstrap", "--variant=minbase", f"--include={packages}", SUITE, str(self.base), MIRROR),
+            *("debootstrap", "--variant=minbase", f"--include={packages}", SUITE, str(self.base), *_mirror()),
             limit=600,
         )
         expect(ran.status == 0, ran.output[-2000:])
@@ -263,6 +262,14 @@ def _hold(*command: str) -> subprocess.Popen[str]:
     if process.stdout.readline() != "on\n":
         raise Failed(f"{command[0]} ended with status {process.wait()}")
     return process
+
+
+def _mirror() -> list[str]:
+    """
+    Where this machine itself has its packages from; debootstrap knows what else to ask.
+    """
+    wanted = "Created-By: Packages", f"Codename: {SUITE}"
+    return _run("apt-get", "indextargets", "--format", "$(REPO_URI)", *wanted).output.split()[:1]
 
 
 def _run(*command: str, limit: float = 60) -> Ran:
