@@ -11,12 +11,31 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_whole(path: Path, content: bytes, mode: int, *, keeps_mode: bool = True) -> None:
     """
     Write a file, and its folders if there are none.
+
+    @param mode: Of a new file.
+    @param keeps_mode: Whether one that is replaced keeps its own.
+
+    @raise OSError: As L{whole_file}.
+    """
+    _make_folder(path.parent)
+    with whole_file(path, mode, keeps_mode=keeps_mode) as stream:
+        stream.write(content)
+
+
+@contextmanager
+def whole_file(path: Path, mode: int, *, keeps_mode: bool = True) -> Iterator[BinaryIO]:
+    """
+    Open a file that is in its place when all is written, and not at all
+    otherwise.
 
     A file that is replaced keeps its owner and its group; a new one gets those
     of its folder if root writes it.
@@ -27,7 +46,6 @@ def write_whole(path: Path, content: bytes, mode: int, *, keeps_mode: bool = Tru
     @raise OSError: It cannot be written, or belongs to somebody else to whom
         only root could give the new one.
     """
-    _make_folder(path.parent)
     folder = path.parent.stat()
     try:
         before: os.stat_result | None = path.stat()
@@ -42,7 +60,7 @@ def write_whole(path: Path, content: bytes, mode: int, *, keeps_mode: bool = Tru
             if before is not None and keeps_mode:
                 mode = before.st_mode & 0o777
             os.fchmod(descriptor, mode)
-            stream.write(content)
+            yield stream
             stream.flush()
             os.fsync(descriptor)
         os.replace(temporary, path)
