@@ -189,19 +189,19 @@ class RoleTests(TestCase):
 
     async def test_what_was_granted_to_others_stays(self) -> None:
         """
-        sipX's own role for reports.
+        A role that somebody made for his reports, as sipX makes cdrremote.
         """
         server = PostgresForTests.shared()
         dsn = server.fresh()
         execute(dsn, steps()[CDR][0].partition("-- Of how many")[0])
-        execute(dsn, "DROP ROLE IF EXISTS cdrremote")
-        execute(dsn, "CREATE ROLE cdrremote LOGIN")
-        self.addCleanup(execute, dsn, "DROP OWNED BY cdrremote")
-        execute(dsn, "GRANT SELECT ON cdrs TO cdrremote")
+        # A role belongs to the whole server, where other tests have one named cdrremote.
+        execute(dsn, "CREATE ROLE monthly LOGIN")
+        self.addCleanup(execute, dsn, "DROP OWNED BY monthly; DROP ROLE monthly")
+        execute(dsn, "GRANT SELECT ON cdrs TO monthly")
         pool = self.pool(dsn)
         await prepare(reactor, dsn, pool, (CDR,))
         await provide_roles(pool, (CDR,))
-        self.assertEqual(execute(as_role(dsn, "cdrremote"), "SELECT count(*) FROM cdrs"), [(0,)])
+        self.assertEqual(execute(as_role(dsn, "monthly"), "SELECT count(*) FROM cdrs"), [(0,)])
 
     async def test_who_may_not_make_roles_is_told_which_are_missing(self) -> None:
         """
