@@ -79,14 +79,15 @@ class AnswerTests(BranchCase):
             self.answer(request, status)
         self.assertEqual(self.heard_since(), [("answered", ONE), 180, 183, 200, 200])
 
-    def test_a_response_for_another_address_is_dropped(self) -> None:
+    def test_P36_a_response_for_another_address_is_dropped(self) -> None:
         """
         RFC 3261 section 18.1.2.
         """
         self.ask(ONE)
         ((request, _),) = self.take()
-        data = response_to(request, 200).encode().replace(b"10.0.0.1:5060", b"10.0.0.7:5060", 1)
-        self.reactor.udp.receive(data)
+        data = response_to(request, 200).encode()
+        for other in (b"10.0.0.7", b"255.255.255.255", b"0.0.0.0", b"224.2.127.254"):
+            self.reactor.udp.receive(data.replace(b"10.0.0.1:5060", other + b":5060", 1))
         self.assertEqual(self.heard_since(), [])
 
     def test_no_answer_at_all_is_a_408_of_our_own(self) -> None:
@@ -151,7 +152,7 @@ class FailoverTests(BranchCase):
     From hop to hop: RFC 3263 section 4.3.
     """
 
-    def test_L05_a_503_moves_on_with_a_new_branch(self) -> None:
+    def test_L05_P16_a_503_moves_on_with_a_new_branch(self) -> None:
         """
         And the answer of the next hop is the answer.
         """

@@ -17,7 +17,7 @@ class RequestTests(TransportsCase):
     Which connection a request takes.
     """
 
-    def test_a_connection_is_opened_once_and_kept(self) -> None:
+    def test_L14_a_connection_is_opened_once_and_kept(self) -> None:
         """
         What comes up while it is being opened waits, in order; within three
         seconds, and from the address that we listen on.
