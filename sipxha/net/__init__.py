@@ -6,6 +6,7 @@ Sockets: everything that touches the network, and nothing that decides.
     - branch: one request on its way through several hops
     - transports: which socket a SIP message takes
     - siblings: what endpoints of one process hand each other without a socket
+    - traffic: how many messages of what kind took which way
     - connections: and which of the connections over TCP and TLS
     - udp, stream: datagrams and connections that carry SIP
     - hep: mirrors all of that to a collector

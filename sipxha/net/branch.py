@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 # ruff: noqa: N805  (the methods of an Interface have no self)
 
+SILENT, UNREACHABLE, UNAVAILABLE = FAILINGS = ("silent", "unreachable", "unavailable")
+"""Why a hop is left for the next one: it said nothing, could not be sent to, or answered 503."""
+
 
 class IBranchObserver(Interface):
     """
@@ -156,6 +159,7 @@ class Branch:
         if status == 503:
             self._report_failed(hop)
             if self._hops and not self._cancelled:
+                self._endpoint.failovers[UNAVAILABLE] += 1
                 self.next_hop()
                 return
         self.ended = True
@@ -175,6 +179,7 @@ class Branch:
                 return
             self._report_failed(hop)
             if self._hops and not self._cancelled:
+                self._endpoint.failovers[SILENT if status == 408 else UNREACHABLE] += 1
                 self.next_hop()
                 return
         self._end(status)

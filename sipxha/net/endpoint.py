@@ -10,7 +10,6 @@ decision about a request beyond whether it can be understood.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -23,11 +22,12 @@ from zope.interface import Interface
 from sipxha.auth.security_events import MALFORMED, SecurityEvents
 from sipxha.config.model import DEFAULT_LIMITS, Limits, Ports
 from sipxha.errors import LocalError, RemoteError
-from sipxha.net.branch import Branch, IBranchObserver
+from sipxha.net.branch import FAILINGS, Branch, IBranchObserver
 from sipxha.net.driver import Driver
 from sipxha.net.hep import Mirror
 from sipxha.net.siblings import HANDED, Siblings
 from sipxha.net.sip_tls import SipTls
+from sipxha.net.traffic import INSIDE, Counts, count_request, no_messages
 from sipxha.net.transports import DEFAULT_PORTS, Transports
 from sipxha.sip import ids
 from sipxha.sip.check import check
@@ -49,13 +49,6 @@ LARGE = 1300
 
 DRAIN_RETRY = 60
 """Seconds for which others need not try a node again that is about to end."""
-
-METHODS = (
-    *("REGISTER", "INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "SUBSCRIBE", "NOTIFY"),
-    *("REFER", "MESSAGE", "INFO", "UPDATE", "PRACK", "PUBLISH"),
-)
-OTHER = "other"
-"""What all methods that strangers invent are counted as."""
 
 
 class ITransactionUser(Interface):
@@ -110,9 +103,9 @@ class Endpoint(Service):
 
     @ivar advertised: The address that other elements use for us.
     @ivar is_draining: Whether what is new is to go to other nodes: it is answered 503.
-    @ivar requests: How many came in, by method, repetitions and stateless ones included.
-    @ivar answers: How many were sent, by status.
+    @ivar received: The messages that came in, repetitions and such as belong to nothing included.
     @ivar malformed: How many messages came in that are none, or against the rules.
+    @ivar failovers: How often a request of ours went on to its next hop, by what was wrong with the one before.
 
     @ivar gate: Asked about each new request; one that it turns away with a
         number of seconds is answered 503, and forgotten.
@@ -167,9 +160,9 @@ class Endpoint(Service):
         self._held: dict[ServerKey, Flow] = {}
         self.is_draining = False
         self._own_addresses = frozenset((listen, advertised))
-        self.requests = dict.fromkeys((*METHODS, OTHER), 0)
-        self.answers: Counter[int] = Counter()
+        self.received = no_messages()
         self.malformed = 0
+        self.failovers = dict.fromkeys(FAILINGS, 0)
         self._performers: dict[type, Callable[[Any], None]] = {
             vocabulary.SendRequest: self._send_request,
             vocabulary.SendResponse: self._send_response,
@@ -257,6 +250,13 @@ class Endpoint(Service):
         """
         return self._transports.connections.open
 
+    @property
+    def sent(self) -> Counts:
+        """
+        The messages that went out.
+        """
+        return self._transports.sent
+
     # For the transaction user
 
     def respond(self, transaction: ServerKey, response: Response) -> None:
@@ -308,7 +308,10 @@ class Endpoint(Service):
 
         @return: C{None} where this hop has to be sent it.
         """
-        return self._transports.ask(request, hop)
+        response = self._transports.ask(request, hop)
+        if response is not None:
+            self.received[INSIDE][response.status // 100] += 1
+        return response
 
     def send_ack(self, request: Request, hops: Sequence[Hop | Flow]) -> None:
         """
@@ -330,7 +333,6 @@ class Endpoint(Service):
         """
         Answer a request that has no transaction.
         """
-        self.answers[response.status] += 1
         self._transports.respond(response, flow, None)
 
     def own_response(self, request: Request, status: int, reason: str | None = None) -> Response:
@@ -407,8 +409,9 @@ class Endpoint(Service):
     def _take(self, message: Message, flow: Flow) -> None:
         # A sibling has looked at it already, and its Via is right as it is.
         is_handed = flow.connection == HANDED
+        received = self.received[INSIDE if is_handed else flow.transport]
         if isinstance(message, Request):
-            self._count(message.method)
+            count_request(received, message.method)
             try:
                 if not is_handed and not self._is_let_in(message, flow):
                     return
@@ -421,6 +424,7 @@ class Endpoint(Service):
                 return
         else:
             assert isinstance(message, Response)
+            received[message.status // 100] += 1
             try:
                 if not is_handed:
                     check(message)
@@ -448,8 +452,8 @@ class Endpoint(Service):
         """
         response = None if self.at_once is None else self.at_once(request, flow)
         if response is not None:
-            self._count(request.method)
-            self.answers[response.status] += 1
+            count_request(self.received[INSIDE], request.method)
+            self.sent[INSIDE][response.status // 100] += 1
         return response
 
     def malformed_received(self, error: MalformedMessage, flow: Flow) -> None:
@@ -480,9 +484,6 @@ class Endpoint(Service):
         What was to be sent for this transaction could not be.
         """
         self._driver.perform(self._layer.transport_failed(key, self._driver.now()))
-
-    def _count(self, method: str) -> None:
-        self.requests[method if method in self.requests else OTHER] += 1
 
     def _via(self, transport: str, branch: str) -> str:
         port = self._transports.port(transport)
@@ -542,7 +543,6 @@ class Endpoint(Service):
         self._transports.request(effect.request, effect.hop, key)
 
     def _send_response(self, effect: vocabulary.SendResponse) -> None:
-        self.answers[effect.response.status] += 1
         self._transports.respond(effect.response, effect.flow, effect.key)
 
     def _repeat_response(self, effect: vocabulary.RepeatResponse) -> None:

@@ -22,6 +22,7 @@ from sipxha.net.connections import Connections
 from sipxha.net.hep import Mirror
 from sipxha.net.siblings import HANDED, Siblings
 from sipxha.net.sip_tls import SipTls
+from sipxha.net.traffic import INSIDE, count_request, no_messages
 from sipxha.net.udp import MAX_DATAGRAM, SipDatagrams
 from sipxha.sip.hop import Flow, Hop
 from sipxha.sip.message import MalformedMessage, Message, Request, Response
@@ -84,6 +85,8 @@ class Transports:
     @ivar receiver: Who is told what comes in.
 
     @ivar connections: Those over TCP and TLS.
+
+    @ivar sent: The messages that were given to a socket or a sibling, repetitions included.
     """
 
     def __init__(
@@ -108,6 +111,7 @@ class Transports:
         @param mirror: Sees what passes through the sockets.
         """
         self.receiver = receiver
+        self.sent = no_messages()
         self._siblings = siblings or Siblings(reactor)
         self._advertised = advertised or listen
         self.connections = Connections(reactor, listen, receiver, tls, limits, is_neighbour, mirror)
@@ -196,7 +200,10 @@ class Transports:
         @return: C{None} where it has to be sent.
         """
         port = self._bound.get(hop.transport)
-        return None if port is None else self._siblings.ask(request, hop, (self._advertised, port))
+        response = None if port is None else self._siblings.ask(request, hop, (self._advertised, port))
+        if response is not None:
+            count_request(self.sent[INSIDE], request.method)
+        return response
 
     def request(self, request: Request, hop: Hop | Flow, key: ClientKey | None) -> None:
         """
@@ -206,8 +213,10 @@ class Transports:
         transport = hop.transport
         if self._siblings.has(hop) and transport in self._bound:
             sender = (self._advertised, self._bound[transport])
+            count_request(self.sent[INSIDE], request.method)
             self._siblings.hand(request.copy(), transport, (hop.address, hop.port), sender)
         else:
+            count_request(self.sent[transport], request.method)
             self.send(request.encode(), hop, key)
 
     def send(self, data: bytes, hop: Hop | Flow, key: ClientKey | ServerKey | None) -> None:
@@ -233,9 +242,11 @@ class Transports:
         (RFC 3261 section 18.2.2, RFC 3581 section 4).
         """
         if flow.connection == HANDED:
+            self.sent[INSIDE][response.status // 100] += 1
             there, here = (flow.address, flow.port), (flow.local_address, flow.local_port)
             self._siblings.hand(response.copy(), flow.transport, there, here)
             return
+        self.sent[flow.transport][response.status // 100] += 1
         data = response.encode()
         if flow.transport == "udp":
             address, port = flow.address, flow.port
@@ -267,6 +278,8 @@ class Transports:
         is_usual = top.startswith(b"Via:") and b";rport=" in top and b"maddr" not in top
         if flow.transport != "udp" or not is_usual or data[end + 2 : end + 3] in b" \t":
             return False
+        # SIP/2.0 and a space come before the status.
+        self.sent["udp"][data[8] - 48] += 1
         self._send_datagram(data, flow.address, flow.port, key)
         return True
 

@@ -18,6 +18,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from sipxha.net.traffic import Counts
 from sipxha.services.overview import Overview
 from sipxha.sync.link import State
 
@@ -152,22 +153,19 @@ class Metrics(Collector):
 
     def _sip(self) -> Iterator[Metric]:
         messages: list[tuple[dict[str, str], float]] = []
+        failovers: Counter[str] = Counter()
         malformed, transactions, connections = [], [], []
         for endpoint in self._overview.endpoints:
             service = {"service": str(endpoint.name)}
-            for method, count in endpoint.requests.items():
-                messages.append(({**service, "dir": "in", "method": method, "code_class": ""}, count))
-            classes: Counter[str] = Counter()
-            for status, count in endpoint.answers.items():
-                classes[f"{status // 100}xx"] += count
-            for code, count in classes.items():
-                messages.append(({**service, "dir": "out", "method": "", "code_class": code}, count))
+            messages += _messages({**service, "dir": "in"}, endpoint.received)
+            messages += _messages({**service, "dir": "out"}, endpoint.sent)
+            failovers.update(endpoint.failovers)
             malformed.append((service, endpoint.malformed))
             transactions.append((service, endpoint.transactions))
             connections.append((service, endpoint.open_connections))
         if self._overview.gate is not None:
-            shed = [({"cause": cause}, count) for cause, count in self._overview.gate.shed.items()]
-            yield _counter("shed", "Requests that were turned away under load.", shed)
+            dropped = [(_reason(cause), count) for cause, count in self._overview.gate.shed.items()]
+            yield _counter("dropped", "Requests that were answered 503 under load.", dropped)
         if self._overview.fork_proxy is not None:
             emergencies = self._overview.fork_proxy.emergencies
             yield _counter("emergency_calls", "Emergency calls that were let through.", [({}, emergencies)])
@@ -175,7 +173,9 @@ class Metrics(Collector):
             mirror = self._overview.mirror
             mirrored = [({"result": "sent"}, mirror.sent), ({"result": "lost"}, mirror.lost)]
             yield _counter("hep_messages", "Messages that were mirrored.", mirrored)
-        yield _counter("sip_messages", "Requests that came in, and answers that went out.", messages)
+        yield _counter("sip_messages", "Requests and answers that came in or went out.", messages)
+        left = [({"reason": reason}, count) for reason, count in failovers.items()]
+        yield _counter("srv_failover", "Servers that were left for the next one, by what was wrong.", left)
         yield _counter("sip_parse_errors", "What came in and is no SIP.", malformed)
         yield _gauge("transactions", "Transactions that are alive.", transactions)
         yield _gauge("connections", "Open connections over TCP and TLS.", connections)
@@ -192,6 +192,26 @@ class Metrics(Collector):
 
 
 _Samples = Iterable[tuple[dict[str, str], float]]
+
+
+def _messages(labels: dict[str, str], counts: Counts) -> Iterator[tuple[dict[str, str], float]]:
+    """
+    What took which way, as far as anything did.
+    """
+    for way, kinds in counts.items():
+        for kind, count in kinds.items():
+            if count:
+                method, digit = (kind, "") if isinstance(kind, str) else ("", f"{kind}xx")
+                yield {**labels, "transport": way, "method": method, "code_class": digit}, count
+
+
+def _reason(cause: str) -> dict[str, str]:
+    """
+    Why a request was turned away: the sender's rate, or our own load and its method.
+    """
+    if cause == "source":
+        return {"reason": "rate", "method": ""}
+    return {"reason": "load", "method": cause}
 
 
 def _gauge(name: str, text: str, samples: _Samples) -> Metric:

@@ -164,6 +164,7 @@ class FailoverTests(BranchCase):
         self.assertNotEqual(first.via.branch, second.via.branch)
         self.answer(second, 200)
         self.assertEqual(self.heard_since(), [("failed", ONE), ("answered", TWO), 200])
+        self.assertEqual(self.endpoint.failovers, {"silent": 0, "unreachable": 0, "unavailable": 1})
 
     def test_L05_other_refusals_are_answers(self) -> None:
         """
@@ -207,6 +208,7 @@ class FailoverTests(BranchCase):
         self.reactor.refuse()
         self.reactor.advance(0)
         self.assertEqual(self.heard_since(), [("failed", TCP_ONE), ("failed", TCP_TWO), 503])
+        self.assertEqual(self.endpoint.failovers["unreachable"], 1)
 
     def test_a_connection_that_breaks_before_the_answer_moves_on(self) -> None:
         """
@@ -227,6 +229,7 @@ class FailoverTests(BranchCase):
         self.reactor.advance(0.3)
         self.assertEqual([address for _, address in self.take()], ["10.0.0.3"])
         self.assertEqual(self.heard_since(), [("failed", ONE)])
+        self.assertEqual(self.endpoint.failovers["silent"], 1)
         self.reactor.pump([0.5] * 4)
         self.assertEqual({address for _, address in self.take()}, {"10.0.0.3"})
         self.assertEqual(self.heard_since(), [])

@@ -143,7 +143,8 @@ class ServerTests(EndpointCase):
         answers = [message for message, _ in self.reactor.udp.take()]
         self.assertEqual([answer.status for answer in answers if isinstance(answer, Response)], [400, 505])
         self.assertEqual(self.heard(), ["request"])
-        self.assertEqual((self.endpoint.malformed, dict(self.endpoint.answers)), (4, {400: 1, 505: 1}))
+        sent = self.endpoint.sent["udp"]
+        self.assertEqual((self.endpoint.malformed, sent[4], sent[5]), (4, 1, 1))
         self.assertEqual(self.security.counts["malformed"], 4)
 
     def test_a_node_that_drains_takes_nothing_new(self) -> None:
@@ -179,7 +180,7 @@ class ServerTests(EndpointCase):
         """
         for method in ("OPTIONS", "SHOUT", "WHISPER"):
             self.reactor.udp.receive(a_request(method).encode())
-        counted = {method: count for method, count in self.endpoint.requests.items() if count}
+        counted = {kind: count for kind, count in self.endpoint.received["udp"].items() if count}
         self.assertEqual(counted, {"OPTIONS": 1, "other": 2})
 
     def test_what_a_sibling_is_told_at_once_is_counted(self) -> None:
@@ -190,8 +191,9 @@ class ServerTests(EndpointCase):
         self.assertIsNone(self.endpoint.answer_at_once(a_request(), flow))
         self.endpoint.at_once = lambda request, flow: response_to(request, 302)
         self.assertIsNotNone(self.endpoint.answer_at_once(a_request("INVITE"), flow))
-        self.assertEqual((self.endpoint.requests["INVITE"], self.endpoint.answers[302]), (1, 1))
-        self.assertEqual((self.endpoint.requests["OPTIONS"], self.endpoint.transactions), (0, 0))
+        received, sent = self.endpoint.received["inside"], self.endpoint.sent["inside"]
+        self.assertEqual((received["INVITE"], received["OPTIONS"], sent[3]), (1, 0, 1))
+        self.assertEqual(self.endpoint.transactions, 0)
 
     def test_M08_what_cannot_be_answered_is_dropped(self) -> None:
         """

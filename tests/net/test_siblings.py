@@ -105,6 +105,8 @@ class SiblingsTests(SynchronousTestCase):
         self.assertEqual(message.status, 200)
         self.assertIsNot(message, answer)
         self.assertEqual(back, Flow("tcp", ADDRESS, REGISTRAR, ADDRESS, PROXY, HANDED))
+        self.assertEqual((self.proxy.sent["inside"]["INVITE"], self.registrar.sent["inside"][2]), (1, 1))
+        self.assertFalse(any(self.proxy.sent["tcp"].values()))
 
     def test_what_comes_of_a_socket_s_message_needs_no_turn_of_the_reactor(self) -> None:
         """

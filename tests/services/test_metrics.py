@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sipxha.config.init import Cluster, Server, make_cluster
 from sipxha.config.load import load
+from sipxha.net.traffic import no_messages
 from sipxha.registry.table import Registry
 from sipxha.services.change_log import ChangeLog
 from sipxha.services.metrics import Metrics
@@ -118,22 +119,39 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(samples["replication_refused_total"], 2)
         self.assertEqual((samples["peer_differs{a}"], samples["peer_differs{b}"]), (0, 1))
 
-    def test_messages_are_counted_by_service(self) -> None:
+    def test_messages_are_counted_by_service_and_transport(self) -> None:
         """
-        Answers by the first digit of their status.
+        Answers by the first digit of their status; what never came is not there.
         """
+        received, sent = no_messages(), no_messages()
+        received["udp"]["INVITE"] = 3
+        sent["inside"][1] = 3
+        sent["tls"][4] = 1
         endpoint = SimpleNamespace(
             name="proxy",
-            requests={"INVITE": 3, "other": 0},
-            answers=Counter({100: 2, 180: 1, 404: 1}),
+            received=received,
+            sent=sent,
+            failovers={"silent": 2, "unreachable": 0},
             malformed=6,
             transactions=1,
             open_connections=2,
         )
-        self.overview.endpoints = cast(Any, [endpoint])
+        self.overview.endpoints = cast(Any, [endpoint, endpoint])
         samples = self.samples()
-        self.assertEqual(samples["sip_messages_total{,in,INVITE,proxy}"], 3)
-        self.assertEqual(samples["sip_messages_total{1xx,out,,proxy}"], 3)
-        self.assertEqual(samples["sip_messages_total{4xx,out,,proxy}"], 1)
+        self.assertEqual(samples["sip_messages_total{,in,INVITE,proxy,udp}"], 3)
+        self.assertEqual(samples["sip_messages_total{1xx,out,,proxy,inside}"], 3)
+        self.assertEqual(samples["sip_messages_total{4xx,out,,proxy,tls}"], 1)
+        self.assertNotIn("sip_messages_total{,in,BYE,proxy,udp}", samples)
+        self.assertEqual(samples["srv_failover_total{silent}"], 4)
+        self.assertEqual(samples["srv_failover_total{unreachable}"], 0)
         self.assertEqual(samples["sip_parse_errors_total{proxy}"], 6)
         self.assertEqual((samples["transactions{proxy}"], samples["connections{proxy}"]), (1, 2))
+
+    def test_what_load_turns_away_is_counted_by_reason(self) -> None:
+        """
+        With its method, where it was the load of the node.
+        """
+        self.overview.gate = cast(Any, SimpleNamespace(shed=Counter({"source": 5, "REGISTER": 2})))
+        samples = self.samples()
+        self.assertEqual(samples["dropped_total{,rate}"], 5)
+        self.assertEqual(samples["dropped_total{REGISTER,load}"], 2)
