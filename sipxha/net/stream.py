@@ -38,6 +38,13 @@ machine's kernel takes nothing.  After a cut in the network TCP alone waits
 twice as long each time, and calls over it fail long after the cut has ended.
 """
 
+UNACKNOWLEDGED_BY_PHONE = 10.0
+"""
+The same for one that was opened to us, by a phone as a rule: it cannot be
+opened anew from here, and a radio may take seconds to wake.  Without it who
+calls a phone that has lost its network hears nothing until timer B.
+"""
+
 
 class _ITransport(ITCPTransport, IConsumer):
     """
@@ -108,10 +115,10 @@ class SipStream(Protocol):
         transport = self.transport
         transport.setTcpNoDelay(True)
         transport.setTcpKeepAlive(True)
-        if self.opening is not None:
-            handle = getattr(transport, "socket", None)
-            if handle is not None:
-                handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(UNACKNOWLEDGED * 1000))
+        handle = getattr(transport, "socket", None)
+        if handle is not None:
+            limit = UNACKNOWLEDGED_BY_PHONE if self.opening is None else UNACKNOWLEDGED
+            handle.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(limit * 1000))
         peer, host = transport.getPeer(), transport.getHost()
         self.flow = Flow(self._kind, peer.host, peer.port, host.host, host.port, self._number)
         if not self._connections.stream_connected(self):

@@ -35,6 +35,9 @@ SIP = 5060
 SETUP = 5.0
 """Seconds in which a call is answered or refused while a line is cut."""
 
+LOST = 16.0
+"""Seconds in which a call is refused whose phone has vanished from its connection."""
+
 reactor: Any = foreground.reactor
 
 
@@ -195,11 +198,24 @@ class Cuts:
         await cluster.agree()
         return f"after it: {await self._call(1)}, {await self._call(2)}"
 
-    async def _call(self, host: int, refused: int = 0) -> str:
+    async def phone_lost(self) -> str:
+        """
+        Nothing reaches it, and nobody is told; its connection looks well.  The
+        first who calls it has to wait a little, the next one not.
+        """
+        with self.network.cut_off(OFFICE + 1, 2):
+            first = await self._call(1, 480, LOST)
+            second = await self._call(1, 480)
+        await self.cluster.register(self._phone, 2)
+        await self.cluster.agree()
+        return f"{first}, then {second}; after it: {await self._call(1)}"
+
+    async def _call(self, host: int, refused: int = 0, limit: float = SETUP) -> str:
         """
         Call the phone through a node, and hang up.
 
         @param refused: with which status, if it cannot be reached.
+        @param limit: seconds in which all of that has to happen.
         """
         began = time.monotonic()
         through = self.cluster.node(host).address
@@ -212,5 +228,5 @@ class Cuts:
             answer = await call.hang_up()
             expect(answer.status == 200, f"sipx{host}: BYE was answered {answer.status}")
         expect(status == (refused or 200), f"sipx{host}: {status} after {took:.2f} s")
-        expect(took < SETUP, f"sipx{host}: {status}, but after {took:.2f} s")
+        expect(took < limit, f"sipx{host}: {status}, but after {took:.2f} s")
         return f"sipx{host} {status} in {took:.2f} s"

@@ -128,6 +128,7 @@ class Interop:
             play.phone,
         )
         await story.step("its connection is lost without a reset; it comes back elsewhere", play.phone_moves)
+        await story.step("it vanishes from its connection, and is called", play.phone_lost)
         await story.step("all stop on SIGTERM, with status 0", play.end)
 
     async def _servers(self) -> None:
