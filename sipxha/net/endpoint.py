@@ -165,6 +165,7 @@ class Endpoint(Service):
         self.failovers = dict.fromkeys(FAILINGS, 0)
         self._performers: dict[type, Callable[[Any], None]] = {
             vocabulary.SendRequest: self._send_request,
+            vocabulary.RepeatRequest: self._repeat_request,
             vocabulary.SendResponse: self._send_response,
             vocabulary.RepeatResponse: self._repeat_response,
             vocabulary.RequestArrived: self._request_arrived,
@@ -541,6 +542,12 @@ class Endpoint(Service):
         # A CANCEL that cannot be sent is one that nobody answers.
         key = effect.key if effect.key in self._attempts else None
         self._transports.request(effect.request, effect.hop, key)
+
+    def _repeat_request(self, effect: vocabulary.RepeatRequest) -> None:
+        if self._transports.is_sibling(effect.hop):
+            self._transports.request(effect.request, effect.hop, effect.key)
+        else:
+            self._transports.send(effect.data, effect.hop, effect.key)
 
     def _send_response(self, effect: vocabulary.SendResponse) -> None:
         self._transports.respond(effect.response, effect.flow, effect.key)

@@ -8,6 +8,7 @@ The four transaction machines of RFC 3261 section 17, without sockets or clock.
     - derived: the requests that a client transaction makes itself: the ACK of
       a failure, and CANCEL
     - alarms: their running timers
+    - resting: what is left of those that are over but for repetitions
     - layer: all live transactions
 
 What happened goes in together with the time, effects come out as values; who

@@ -20,6 +20,7 @@ from sipxha.transaction.alarms import Alarm, Alarms
 from sipxha.transaction.derived import ack_for, cancel_for
 from sipxha.transaction.key import client_key, server_key
 from sipxha.transaction.machine import step
+from sipxha.transaction.resting import Kept, Resting
 from sipxha.transaction.tables import Cells, Table, Verb
 from sipxha.transaction.vocabulary import (
     FIRED,
@@ -35,6 +36,7 @@ from sipxha.transaction.vocabulary import (
     Effect,
     Finished,
     Input,
+    RepeatRequest,
     RepeatResponse,
     RequestArrived,
     ResponseArrived,
@@ -73,10 +75,15 @@ _PerformingCells = Cells[tuple[tuple[Callable[..., bool | None], Timer], ...]]
 """A table whose verbs are methods of a layer."""
 
 
-class _Client:
-    __slots__ = ("alarms", "cells", "durations", "hop", "interval", "key", "request", "state")
+_STATES = tuple(State)
 
-    def __init__(self, key: ClientKey, cells: _PerformingCells, request: Request, hop: Hop | Flow) -> None:
+
+class _Client:
+    __slots__ = ("ack", "alarms", "cells", "durations", "hop", "interval", "key", "request", "state")
+
+    def __init__(
+        self, key: ClientKey, cells: _PerformingCells, request: Request | None, hop: Hop | Flow
+    ) -> None:
         self.key = key
         self.cells = cells
         self.state = _INITIAL
@@ -84,20 +91,22 @@ class _Client:
         self.interval = T1
         self.alarms: tuple[Alarm[Any], ...] = ()
         self.request = request
+        # What acknowledged a failure.
+        self.ack: bytes | None = None
         self.hop = hop
 
 
 class _Server:
     __slots__ = ("alarms", "answer", "cells", "durations", "flow", "interval", "key", "request", "state")
 
-    def __init__(self, key: ServerKey, cells: _PerformingCells, request: Request, flow: Flow) -> None:
+    def __init__(self, key: ServerKey, cells: _PerformingCells, request: Request | None, flow: Flow) -> None:
         self.key = key
         self.cells = cells
         self.state = _INITIAL
         self.durations = UNRELIABLE if flow.transport == "udp" else RELIABLE
         self.interval = T1
         self.alarms: tuple[Alarm[Any], ...] = ()
-        self.request: Request | None = request
+        self.request = request
         # As bytes: they are a quarter of a response, and few are asked for twice.
         self.answer: bytes | None = None
         self.flow = flow
@@ -106,19 +115,25 @@ class _Server:
 _Transaction = _Client | _Server
 
 
+def _place(values: list[Any]) -> Hop | Flow:
+    return Hop._make(values) if len(values) == len(Hop._fields) else Flow._make(values)
+
+
 class TransactionLayer:
     """
     The transactions of one endpoint.
 
     Memory is bounded by the transactions that are alive: each ends by a timer
     of its own, except that an INVITE which has been answered provisionally
-    waits for as long as the transaction user lets it.
+    waits for as long as the transaction user lets it.  Of those that rest there
+    are no objects but while something happens to them.
     """
 
     def __init__(self) -> None:
         self._clients: dict[ClientKey, _Client] = {}
         self._servers: dict[ServerKey, _Server] = {}
         self._alarms: Alarms[_Transaction] = Alarms()
+        self._resting = Resting()
         verbs: dict[Verb, Callable[..., bool | None]] = {
             Verb.SEND: self._send,
             Verb.SEND_ONCE: self._send_once,
@@ -135,6 +150,7 @@ class TransactionLayer:
             Verb.SLOW: self._slow,
             Verb.STOP: self._stop,
             Verb.FORGET_REQUEST: self._forget_request,
+            Verb.REST: self._rest,
         }
 
         def performing(table: Table) -> _PerformingCells:
@@ -153,12 +169,13 @@ class TransactionLayer:
         """
         How many transactions there are.
         """
-        return len(self._clients) + len(self._servers)
+        return len(self._clients) + len(self._servers) + len(self._resting)
 
     @property
     def unanswered(self) -> int:
         """
-        How many requests still wait for their final answer; looks at all.
+        How many requests still wait for their final answer; looks at all that
+        do not rest.
         """
         return sum(1 for key in self._servers if self.is_open(key))
 
@@ -173,7 +190,7 @@ class TransactionLayer:
         """
         effects: list[Effect] = []
         key = server_key(request)
-        server = self._servers.get(key)
+        server = self._server(key)
         if request.method == "ACK":
             if server is None:
                 effects.append(AckArrived(request, flow))
@@ -192,7 +209,8 @@ class TransactionLayer:
 
         @raise MalformedField: As L{request_received}.
         """
-        return server_key(request) in self._servers
+        key = server_key(request)
+        return key in self._servers or key in self._resting
 
     def response_received(self, response: Response, now: float) -> list[Effect]:
         """
@@ -202,7 +220,7 @@ class TransactionLayer:
         @raise MalformedField: It has no Via or CSeq.
         """
         effects: list[Effect] = []
-        client = self._clients.get(client_key(response))
+        client = self._client(client_key(response))
         if client is not None:
             status = response.status
             happened = _RECEIVE_1XX if status < 200 else _RECEIVE_2XX if status < 300 else _RECEIVE_FAILURE
@@ -214,7 +232,7 @@ class TransactionLayer:
         What was to be sent for this transaction could not be.
         """
         effects: list[Effect] = []
-        transaction = self._clients.get(key) if isinstance(key, ClientKey) else self._servers.get(key)
+        transaction = self._client(key) if isinstance(key, ClientKey) else self._server(key)
         if transaction is not None:
             self._step(transaction, Input.TRANSPORT_FAILED, now, effects)
         return effects
@@ -250,6 +268,7 @@ class TransactionLayer:
         client = self._clients.get(key)
         if client is None or client.state is not _PROCEEDING or key.method != "INVITE":
             return []
+        assert client.request is not None
         if any(alarm.timer is Timer.CANCEL for alarm in client.alarms):
             return []
         effects: list[Effect] = []
@@ -265,7 +284,7 @@ class TransactionLayer:
         RFC 4320 forbids it.
         """
         effects: list[Effect] = []
-        server = self._servers.get(key)
+        server = self._server(key)
         if server is not None:
             # First of all: one that cannot be printed must answer nothing.
             response.encode()
@@ -284,7 +303,7 @@ class TransactionLayer:
         The INVITE that a CANCEL means (RFC 3261 section 9.2), if we know it.
         """
         key = cancel._replace(method="INVITE")
-        return key if key in self._servers else None
+        return key if key in self._servers or key in self._resting else None
 
     def is_open(self, key: ServerKey) -> bool:
         """
@@ -300,7 +319,8 @@ class TransactionLayer:
         When L{deadline_passed} should be called next.  That may be sooner than
         anything is due, for the sake of a timer that was stopped since.
         """
-        return self._alarms.next_deadline()
+        soonest, over = self._alarms.next_deadline(), self._resting.next_deadline()
+        return over if soonest is None else soonest if over is None else min(soonest, over)
 
     def deadline_passed(self, now: float) -> list[Effect]:
         """
@@ -314,11 +334,61 @@ class TransactionLayer:
                 self._run(transaction, Timer.PATIENCE, TARDY, now)
                 continue
             self._step(transaction, FIRED[alarm.timer], now, effects)
+        for key in self._resting.due(now):
+            # As in all tables: who rests has nothing to do at its end.
+            effects.append(Finished(ClientKey._make(key) if len(key) == 2 else ServerKey._make(key)))
         return effects
 
     def _run(self, transaction: _Transaction, timer: Timer, seconds: float, now: float) -> None:
         alarm = self._alarms.start(transaction, timer, seconds, now)
         transaction.alarms = (*transaction.alarms, alarm)
+
+    # Rest
+
+    def _client(self, key: ClientKey) -> _Client | None:
+        """
+        A transaction to which something happens; out of what is kept of it,
+        if it rests.
+        """
+        client = self._clients.get(key)
+        if client is None and (kept := self._resting.find(key)) is not None:
+            state, ack, *place = kept
+            cells = self._invite_client if key.method == "INVITE" else self._non_invite_client
+            client = _Client(key, cells, None, _place(place))
+            client.state = _STATES[state]
+            client.ack = ack
+        return client
+
+    def _server(self, key: ServerKey) -> _Server | None:
+        """
+        The same.
+        """
+        server = self._servers.get(key)
+        if server is None and (kept := self._resting.find(key)) is not None:
+            state, answer, *place = kept
+            cells = self._invite_server if key.method == "INVITE" else self._non_invite_server
+            server = _Server(key, cells, None, Flow._make(place))
+            server.state = _STATES[state]
+            server.answer = answer
+        return server
+
+    def _rest(self, transaction: _Transaction, timer: Timer, now: float, *_: Any) -> bool:
+        seconds = transaction.durations[timer]
+        if not seconds:
+            return True
+        for alarm in transaction.alarms:
+            self._alarms.stop(alarm)
+        transaction.alarms = ()
+        # As a number: a member of an Enum is an object that the collector looks at.
+        state = int(transaction.state)
+        if isinstance(transaction, _Client):
+            del self._clients[transaction.key]
+            what: Kept = (state, transaction.ack, *transaction.hop)
+        else:
+            del self._servers[transaction.key]
+            what = (state, transaction.answer, *transaction.flow)
+        self._resting.keep(transaction.key, seconds, now, what)
+        return False
 
     # Steps
 
@@ -350,10 +420,9 @@ class TransactionLayer:
         for alarm in transaction.alarms:
             self._alarms.stop(alarm)
         transaction.alarms = ()
-        if isinstance(transaction, _Client):
-            del self._clients[transaction.key]
-        else:
-            del self._servers[transaction.key]
+        live: dict[Any, Any] = self._clients if isinstance(transaction, _Client) else self._servers
+        if live.pop(transaction.key, None) is None:
+            self._resting.drop(transaction.key)
         effects.append(Finished(transaction.key))
 
     # Verbs: all have the same parameters, and tell whether their timer is due
@@ -391,6 +460,7 @@ class TransactionLayer:
         response: Response | None,
     ) -> None:
         if isinstance(transaction, _Client):
+            assert transaction.request is not None
             effects.append(SendRequest(transaction.key, transaction.request, transaction.hop))
         elif response is not None:
             transaction.answer = response.encode()
@@ -407,7 +477,14 @@ class TransactionLayer:
     def _send_ack(
         self, client: _Client, timer: Timer, now: float, effects: list[Effect], response: Response
     ) -> None:
-        effects.append(SendRequest(client.key, ack_for(client.request, response), client.hop))
+        if client.request is None:
+            # It rests.  RFC 3261 section 17.1.1.2: the ACK is passed to the transport again.
+            assert client.ack is not None
+            effects.append(RepeatRequest(client.key, client.ack, client.hop))
+            return
+        ack = ack_for(client.request, response)
+        client.ack = ack.encode()
+        effects.append(SendRequest(client.key, ack, client.hop))
 
     def _send_trying(self, server: _Server, timer: Timer, now: float, effects: list[Effect], _: None) -> None:
         assert server.request is not None

@@ -45,6 +45,13 @@ class Verb(IntEnum):
     FORGET_REQUEST = 15
     """A server needs its request no more: what is left to do is to repeat the answer."""
 
+    REST = 16
+    """
+    Start the last timer, in place of all others.  Until it goes off only
+    repetitions can come, so that of the transaction no more is kept than these
+    need.
+    """
+
 
 class Act(NamedTuple):
     """
@@ -91,6 +98,13 @@ def stop(timer: Timer) -> Act:
     return Act(Verb.STOP, timer)
 
 
+def rest(timer: Timer) -> Act:
+    """
+    Let nothing run but C{timer}, and end with it.
+    """
+    return Act(Verb.REST, timer)
+
+
 SEND = Act(Verb.SEND)
 SEND_ONCE = Act(Verb.SEND_ONCE)
 SEND_ACK = Act(Verb.SEND_ACK)
@@ -122,22 +136,13 @@ INVITE_CLIENT: Table = {
     # phones ring, and stay to hear whether this one does.
     (CALLING, Input.TIMER_PATIENCE): (CALLING, (stop(Timer.A), TELL_SILENCE)),
     (CALLING, Input.RECEIVE_1XX): (PROCEEDING, (stop(Timer.A), stop(Timer.B), TELL_RESPONSE)),
-    (CALLING, Input.RECEIVE_2XX): (
-        ACCEPTED,
-        (stop(Timer.A), stop(Timer.B), start(Timer.M), TELL_RESPONSE),
-    ),
-    (CALLING, Input.RECEIVE_FAILURE): (
-        COMPLETED,
-        (stop(Timer.A), stop(Timer.B), SEND_ACK, start(Timer.D), TELL_RESPONSE),
-    ),
+    (CALLING, Input.RECEIVE_2XX): (ACCEPTED, (TELL_RESPONSE, rest(Timer.M))),
+    (CALLING, Input.RECEIVE_FAILURE): (COMPLETED, (SEND_ACK, TELL_RESPONSE, rest(Timer.D))),
     # No timer runs here but the one of section 9.1: how long a phone may ring
     # is the transaction user's to say (timer C).
     (PROCEEDING, Input.RECEIVE_1XX): (PROCEEDING, (TELL_RESPONSE,)),
-    (PROCEEDING, Input.RECEIVE_2XX): (ACCEPTED, (stop(Timer.CANCEL), start(Timer.M), TELL_RESPONSE)),
-    (PROCEEDING, Input.RECEIVE_FAILURE): (
-        COMPLETED,
-        (stop(Timer.CANCEL), SEND_ACK, start(Timer.D), TELL_RESPONSE),
-    ),
+    (PROCEEDING, Input.RECEIVE_2XX): (ACCEPTED, (TELL_RESPONSE, rest(Timer.M))),
+    (PROCEEDING, Input.RECEIVE_FAILURE): (COMPLETED, (SEND_ACK, TELL_RESPONSE, rest(Timer.D))),
     (PROCEEDING, Input.CANCELLED): (PROCEEDING, (start(Timer.CANCEL),)),
     (PROCEEDING, Input.TIMER_CANCEL): (TERMINATED, (TELL_TIMEOUT,)),
     (COMPLETED, Input.RECEIVE_FAILURE): (COMPLETED, (SEND_ACK,)),
@@ -159,26 +164,14 @@ NON_INVITE_CLIENT: Table = {
     (TRYING, Input.TIMER_PATIENCE): (TRYING, (stop(Timer.E), TELL_SILENCE)),
     # Timer E runs on: it is slowed down when it fires.
     (TRYING, Input.RECEIVE_1XX): (PROCEEDING, (TELL_RESPONSE,)),
-    (TRYING, Input.RECEIVE_2XX): (
-        COMPLETED,
-        (stop(Timer.E), stop(Timer.F), start(Timer.K), TELL_RESPONSE),
-    ),
-    (TRYING, Input.RECEIVE_FAILURE): (
-        COMPLETED,
-        (stop(Timer.E), stop(Timer.F), start(Timer.K), TELL_RESPONSE),
-    ),
+    (TRYING, Input.RECEIVE_2XX): (COMPLETED, (TELL_RESPONSE, rest(Timer.K))),
+    (TRYING, Input.RECEIVE_FAILURE): (COMPLETED, (TELL_RESPONSE, rest(Timer.K))),
     (PROCEEDING, Input.TIMER_E): (PROCEEDING, (SEND, slow(Timer.E))),
     (PROCEEDING, Input.TIMER_F): (TERMINATED, (TELL_TIMEOUT,)),
     (PROCEEDING, Input.TRANSPORT_FAILED): (TERMINATED, (TELL_FAILURE,)),
     (PROCEEDING, Input.RECEIVE_1XX): (PROCEEDING, (TELL_RESPONSE,)),
-    (PROCEEDING, Input.RECEIVE_2XX): (
-        COMPLETED,
-        (stop(Timer.E), stop(Timer.F), start(Timer.K), TELL_RESPONSE),
-    ),
-    (PROCEEDING, Input.RECEIVE_FAILURE): (
-        COMPLETED,
-        (stop(Timer.E), stop(Timer.F), start(Timer.K), TELL_RESPONSE),
-    ),
+    (PROCEEDING, Input.RECEIVE_2XX): (COMPLETED, (TELL_RESPONSE, rest(Timer.K))),
+    (PROCEEDING, Input.RECEIVE_FAILURE): (COMPLETED, (TELL_RESPONSE, rest(Timer.K))),
     (COMPLETED, Input.TIMER_K): (TERMINATED, ()),
 }
 
@@ -190,7 +183,7 @@ INVITE_SERVER: Table = {
     (PROCEEDING, Input.REQUEST): (PROCEEDING, (SEND,)),
     (PROCEEDING, Input.RESPOND_1XX): (PROCEEDING, (SEND,)),
     # Retransmitting a 2xx is the business of who accepted the call.
-    (PROCEEDING, Input.RESPOND_2XX): (ACCEPTED, (SEND_ONCE, FORGET_REQUEST, start(Timer.L))),
+    (PROCEEDING, Input.RESPOND_2XX): (ACCEPTED, (SEND_ONCE, rest(Timer.L))),
     (PROCEEDING, Input.RESPOND_FAILURE): (
         COMPLETED,
         (SEND, FORGET_REQUEST, start(Timer.G), start(Timer.H)),
@@ -198,7 +191,7 @@ INVITE_SERVER: Table = {
     (COMPLETED, Input.REQUEST): (COMPLETED, (SEND,)),
     (COMPLETED, Input.TIMER_G): (COMPLETED, (SEND, again(Timer.G))),
     (COMPLETED, Input.TIMER_H): (TERMINATED, (TELL_TIMEOUT,)),
-    (COMPLETED, Input.ACK): (CONFIRMED, (stop(Timer.G), stop(Timer.H), start(Timer.I))),
+    (COMPLETED, Input.ACK): (CONFIRMED, (rest(Timer.I),)),
     (CONFIRMED, Input.TIMER_I): (TERMINATED, ()),
     (ACCEPTED, Input.RESPOND_2XX): (ACCEPTED, (SEND_ONCE,)),
     (ACCEPTED, Input.ACK): (ACCEPTED, (TELL_ACK,)),
@@ -212,27 +205,15 @@ NON_INVITE_SERVER: Table = {
     # Ours: an answer that comes after the client's timer F must not be sent
     # any more (RFC 4320 section 4.2), so nothing is waited for after that.
     (TRYING, Input.TIMER_TRYING): (PROCEEDING, (SEND_TRYING, start(Timer.F))),
-    (TRYING, Input.RESPOND_2XX): (
-        COMPLETED,
-        (stop(Timer.TRYING), SEND, FORGET_REQUEST, start(Timer.J)),
-    ),
-    (TRYING, Input.RESPOND_FAILURE): (
-        COMPLETED,
-        (stop(Timer.TRYING), SEND, FORGET_REQUEST, start(Timer.J)),
-    ),
-    (TRYING, Input.RESPOND_408): (COMPLETED, (stop(Timer.TRYING), FORGET_REQUEST, start(Timer.J))),
+    (TRYING, Input.RESPOND_2XX): (COMPLETED, (SEND, rest(Timer.J))),
+    (TRYING, Input.RESPOND_FAILURE): (COMPLETED, (SEND, rest(Timer.J))),
+    (TRYING, Input.RESPOND_408): (COMPLETED, (rest(Timer.J),)),
     (PROCEEDING, Input.REQUEST): (PROCEEDING, (SEND,)),
     (PROCEEDING, Input.TRANSPORT_FAILED): (TERMINATED, (TELL_TIMEOUT,)),
     (PROCEEDING, Input.TIMER_F): (TERMINATED, (TELL_TIMEOUT,)),
-    (PROCEEDING, Input.RESPOND_2XX): (
-        COMPLETED,
-        (stop(Timer.F), SEND, FORGET_REQUEST, start(Timer.J)),
-    ),
-    (PROCEEDING, Input.RESPOND_FAILURE): (
-        COMPLETED,
-        (stop(Timer.F), SEND, FORGET_REQUEST, start(Timer.J)),
-    ),
-    (PROCEEDING, Input.RESPOND_408): (COMPLETED, (stop(Timer.F), FORGET_REQUEST, start(Timer.J))),
+    (PROCEEDING, Input.RESPOND_2XX): (COMPLETED, (SEND, rest(Timer.J))),
+    (PROCEEDING, Input.RESPOND_FAILURE): (COMPLETED, (SEND, rest(Timer.J))),
+    (PROCEEDING, Input.RESPOND_408): (COMPLETED, (rest(Timer.J),)),
     (COMPLETED, Input.REQUEST): (COMPLETED, (SEND,)),
     (COMPLETED, Input.TRANSPORT_FAILED): (TERMINATED, (TELL_TIMEOUT,)),
     (COMPLETED, Input.TIMER_J): (TERMINATED, ()),

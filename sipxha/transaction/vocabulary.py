@@ -199,6 +199,27 @@ class SendRequest(NamedTuple):
     hop: Hop | Flow
 
 
+class RepeatRequest(NamedTuple):
+    """
+    Put an ACK on the wire that has been there before, as L{RepeatResponse}.
+    """
+
+    key: ClientKey
+    """The transaction that wants to know if it cannot be sent."""
+
+    data: bytes
+    hop: Hop | Flow
+
+    @property
+    def request(self) -> Request:
+        """
+        What that is, read.
+        """
+        request = parse_message(self.data, UNLIMITED)
+        assert isinstance(request, Request)
+        return request
+
+
 class SendResponse(NamedTuple):
     """
     Put this response on the wire.
@@ -303,6 +324,7 @@ class Finished(NamedTuple):
 
 Effect = (
     SendRequest
+    | RepeatRequest
     | SendResponse
     | RepeatResponse
     | RequestArrived

@@ -150,11 +150,47 @@ class TableTests(SynchronousTestCase):
                         continue
                     after = set(running) - set(fired)
                     for verb, timer in acts:
-                        if verb is Verb.STOP:
+                        if verb is Verb.REST:
+                            after = {timer}
+                        elif verb is Verb.STOP:
                             after.discard(timer)
                         elif verb in (Verb.START, Verb.AGAIN, Verb.SLOW):
                             after.add(timer)
                     todo.append((following, frozenset(after)))
+
+    def test_who_rests_stays_as_it_is_and_ends_by_one_timer(self) -> None:
+        """
+        So little has to be kept of it: no request, no timer that repeats, and
+        nothing that is to be done when the time is over.
+        """
+        kept = {
+            Verb.SEND,
+            Verb.SEND_ONCE,
+            Verb.SEND_ACK,
+            Verb.TELL_RESPONSE,
+            Verb.TELL_ACK,
+            Verb.TELL_TIMEOUT,
+        }
+        found = set()
+        for figure, table, _, _ in FIGURES:
+            rests = {
+                state: acts[-1].timer for state, acts in table.values() if acts and acts[-1].verb is Verb.REST
+            }
+            for (state, _), (following, acts) in table.items():
+                for act in acts:
+                    # From everywhere, and nothing is done after it.
+                    is_first = following in rests and following is not state and act is acts[-1]
+                    self.assertEqual(act.verb is Verb.REST, is_first, figure)
+            for (state, happened), (following, acts) in table.items():
+                if state not in rests:
+                    continue
+                self.assertIn(following, (state, State.TERMINATED), figure)
+                self.assertLessEqual({act.verb for act in acts}, kept, figure)
+                if happened in FIRED.values():
+                    self.assertEqual(happened, FIRED[rests[state]], figure)
+                    self.assertEqual((following, acts), (State.TERMINATED, ()), figure)
+            found |= {(figure, state) for state in rests}
+        self.assertEqual(len(found), 6)
 
     def test_only_a_ringing_invite_may_last_for_ever(self) -> None:
         """
