@@ -27,7 +27,7 @@ from typing import Any, ClassVar
 
 import psycopg2
 from twisted.internet import reactor as _reactor
-from twisted.internet.defer import maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.trial.unittest import TestCase
 
 from sipxha.cli.status import ask
@@ -35,10 +35,12 @@ from sipxha.config.load import load
 from sipxha.config.model import Dns
 from sipxha.config.users import add_user
 from sipxha.net.dns import Locator, resolver_for
+from sipxha.sip.message import Response
+from sipxha.sip.uri import Uri
 from tests.support.cse_host import execute
 from tests.support.pair import DNS_PORT, DOMAIN, free_network, pause
 from tests.support.pair import sipxha as command
-from tests.support.phone import Phone
+from tests.support.phone import Call, CallFailed, Phone
 
 reactor: Any = _reactor
 
@@ -444,6 +446,22 @@ class PairTestCase(TestCase):
         """
         response = await phone.register(at=node.address if node else None)
         self.assertEqual((response.status, response.reason), (200, "OK"), phone.user)
+
+    async def refused(self, call: Deferred[Call]) -> Response:
+        """
+        The final response of a call that is not set up.
+        """
+        try:
+            await call
+        except CallFailed as failed:
+            return failed.response
+        self.fail("it was set up")
+
+    def door(self, node: Server) -> Uri:
+        """
+        The front door of a node.
+        """
+        return Uri.parse(f"sip:{node.address};transport=udp")
 
     def change(self, path: Path, text: str) -> None:
         """

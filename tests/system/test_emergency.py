@@ -6,14 +6,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import LoopingCall
 
 from sipxha.cli.status import ask
-from sipxha.sip.message import Request, Response
+from sipxha.sip.message import Request
 from tests.support.pair import DOMAIN
-from tests.support.phone import Call, CallFailed, Phone, mint
+from tests.support.phone import Phone, mint
 from tests.system.servers import PairTestCase, reactor, until
 
 RULES = """\
@@ -159,9 +158,9 @@ class EmergencyTests(PairTestCase):
         calling = self.stranger.call(
             "urn:service:sos.fire", lambda ringing: self.stranger.give_up(), self.east.address
         )
-        self.assertEqual((await self.refusal(calling)).status, 487)
+        self.assertEqual((await self.refused(calling)).status, 487)
         await until(lambda: not self.gateway.is_ringing, "it rings on")
-        response = await self.refusal(self.stranger.call("urn:service:counseling", None, self.east.address))
+        response = await self.refused(self.stranger.call("urn:service:counseling", None, self.east.address))
         self.assertEqual(response.status, 416)
 
     async def test_H04_help_is_reached_under_a_flood(self) -> None:
@@ -177,16 +176,6 @@ class EmergencyTests(PairTestCase):
         status = ask(self.east.config, "/status")
         self.assertGreater(status["shed"]["REGISTER"], 0)
         self.assertEqual(status["emergency_calls"], 2)
-
-    async def refusal(self, calling: Deferred[Call]) -> Response:
-        """
-        @return: the answer to a call that does not come about.
-        """
-        try:
-            await calling
-        except CallFailed as failed:
-            return failed.response
-        raise AssertionError("it was answered")
 
     async def overload(self) -> None:
         """

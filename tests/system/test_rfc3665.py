@@ -21,7 +21,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from sipxha.sip.message import Request, Response
 from sipxha.sip.response import response_to
 from tests.support.lossy import Wire
-from tests.support.phone import Call, CallFailed, Phone
+from tests.support.phone import Call, Phone
 from tests.system.servers import PairTestCase, reactor, until
 
 CHALLENGED = ["> INVITE", "< 407 INVITE", "> ACK"]
@@ -54,16 +54,6 @@ class _FlowTestCase(PairTestCase):
         Alice calls Bob through the first node.
         """
         return self.alice.call(self.bob.aor, ringing, self.east.address, offers=offers)
-
-    async def refused(self, call: Deferred[Call]) -> Response:
-        """
-        The final response of a call that is not set up.
-        """
-        try:
-            await call
-        except CallFailed as failed:
-            return failed.response
-        self.fail("it was set up")
 
     async def both_say(self, call_id: str, alice: list[str], bob: list[str]) -> None:
         """

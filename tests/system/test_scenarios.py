@@ -20,7 +20,7 @@ from sipxha.sip.message import Request, Response
 from sipxha.sip.response import response_to
 from sipxha.sip.uri import Uri
 from tests.support.pair import DOMAIN
-from tests.support.phone import Call, CallFailed, Phone
+from tests.support.phone import Call, Phone
 from tests.system.servers import PairTestCase, Server, reactor, until
 
 GATEWAY_RULES = """\
@@ -63,16 +63,6 @@ class _ScenarioTestCase(PairTestCase):
     What the scenarios have in common.
     """
 
-    async def refused(self, call: Deferred[Call]) -> Response:
-        """
-        The final response of a call that is not set up.
-        """
-        try:
-            await call
-        except CallFailed as failed:
-            return failed.response
-        self.fail("it was set up")
-
     async def another(self, phone: Phone, q: str = "", first_q: str = "") -> Phone:
         """
         A second phone of the same user, at the other node.
@@ -102,12 +92,6 @@ class _ScenarioTestCase(PairTestCase):
                 ("contact", f"<{caller.contact}>"),
             ],
         )
-
-    def door(self, node: Server) -> Uri:
-        """
-        The front door of a node.
-        """
-        return Uri.parse(f"sip:{node.address};transport=udp")
 
     async def reread(self, name: str, text: str, says: str) -> None:
         """
