@@ -195,7 +195,7 @@ class MetricTests(SynchronousTestCase):
         tree = ast.parse((ROOT / "sipxha" / "services" / "metrics.py").read_text())
         told = []
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("_gauge", "_counter"):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("_gauge", "_counter", "_histogram"):
                 name = node.args[0]
                 assert isinstance(name, ast.Constant) and isinstance(name.value, str)
                 suffix = "_total" if ast.unparse(node.func) == "_counter" else ""

@@ -212,6 +212,8 @@ class MetricTests(SynchronousTestCase):
         """
         found: dict[str, set[str]] = {}
         for name, chosen in re.findall(r"\b(sipxha_\w+)(?:\{(.*?)\})?", text):
+            series = re.fullmatch(r"(\w+_seconds)_(?:bucket|sum|count)", name)
+            name = series[1] if series else name
             found.setdefault(name, set()).update(re.findall(r"(\w+)=~?\"", chosen))
         return found
 

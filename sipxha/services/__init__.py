@@ -34,7 +34,9 @@ One Twisted service for each of a node's jobs.
     gateways      those of the gateways
     user_files    the users, as their files say at the moment
     overview      how the node is
-    metrics       the same for Prometheus, and
+    metrics       the same for Prometheus, with
+    durations     how long something took, each time,
+    call_attempts how calls fare, and
     loop_lag      how late the reactor is
     log_line      how an event of the log reads
     console       what a running node answers over HTTP, described by

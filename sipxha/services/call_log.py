@@ -52,6 +52,8 @@ class CallLog(Service):
     @ivar is_writing: Whether the database took what it was last given.
     @ivar live: The calls that are not over.
     @ivar written: How many records of the journal the database took, since the start.
+    @ivar waiting: How many records wait for the database; those of an earlier life are known
+        when the database was reached once.
     """
 
     _log = Logger()
@@ -78,6 +80,7 @@ class CallLog(Service):
         self._knows_earlier = False
         self.lost = 0
         self.written = 0
+        self.waiting = 0
         self.is_writing = False
 
     def observer_started(self, observer: str, msg: str = "") -> None:
@@ -166,6 +169,7 @@ class CallLog(Service):
         except JournalFull as full:
             self._count_lost(full)
             return
+        self.waiting += 1
         if self._idle is not None:
             idle, self._idle = self._idle, None
             idle.callback(None)
@@ -187,17 +191,22 @@ class CallLog(Service):
                 if position is None:
                     await prepare(self._reactor, self._dsn, self._pool, (CSE,))
                     position = await self._rows.position()
+                    self.waiting = self._journal.count_from(position)
                     self._recovered()
                     delay = FIRST_DELAY
                 records, after = self._journal.read_from(position, BATCH)
                 if records:
                     await self._rows.write(records, after)
                     self.written += len(records)
+                    self.waiting -= len(records)
                     position = after
                     self._journal.forget(position)
-                elif not self.running:
+                    continue
+                # Also what is damaged waits for nothing any more.
+                self.waiting = 0
+                if not self.running:
                     return
-                elif not self._knows_earlier:
+                if not self._knows_earlier:
                     await self._recall()
                 else:
                     await self._next_event()

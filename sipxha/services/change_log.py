@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from twisted.logger import Logger
 
 from sipxha.registry.binding import MARKER, Binding
+from sipxha.services.durations import Durations
 
 CAUSES = ("registered", "refreshed", "removed", "flow closed", "administrative")
 """Why a binding changes."""
@@ -25,6 +26,7 @@ class ChangeLog:
 
     @ivar changes: How many bindings changed, by cause.
     @ivar confirmed: How many REGISTERs were answered 200, queries included.
+    @ivar delays: How long each of those took here, disk and peer included.
     @ivar refusals: How many REGISTERs were refused, by status; a challenge is one, too.
     """
 
@@ -38,6 +40,7 @@ class ChangeLog:
         self.set_level(level)
         self.changes: Counter[str] = Counter(dict.fromkeys(CAUSES, 0))
         self.confirmed = 0
+        self.delays = Durations()
         self.refusals: Counter[int] = Counter()
 
     def set_level(self, level: str) -> None:

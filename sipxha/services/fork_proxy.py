@@ -25,6 +25,7 @@ from sipxha.routing.flow_token import TokenForged
 from sipxha.routing.fork import Target, targets_of
 from sipxha.routing.route import OwnNames, adapt_to_strict_router, as_safe, next_hop, push_route
 from sipxha.routing.rules import DIRECT, ForwardingRules
+from sipxha.services.call_attempts import CallAttempts
 from sipxha.services.cluster import Admission, Cluster, Refusal
 from sipxha.services.edge import Edge, FlowGone
 from sipxha.services.neighbours import origin
@@ -82,6 +83,9 @@ class ForkProxy(Proxy):
 
         self.emergencies = 0
         """How many of them there were."""
+
+        self.attempts = CallAttempts()
+        """How the calls fare that come in here."""
 
         self._authproxy = authproxy
         self._own_authproxy = own_authproxy
@@ -312,6 +316,7 @@ class ForkProxy(Proxy):
         Log that a call was requested.
         """
         if request.method == "INVITE" and not request.to_tag and admission.way is None:
+            self.attempts.begun(request, self.reactor.seconds())
             self.log_event(observe.requested, request, caller_internal=admission.identity is not None)
 
     def answering(self, request: Request, response: Response, admission: Admission) -> None:
@@ -324,6 +329,7 @@ class ForkProxy(Proxy):
             self.edge.registered(request, response, admission.registers_over)
         if request.method != "INVITE" or request.to_tag or admission.way is not None:
             return
+        self.attempts.answered(request, response.status, self.reactor.seconds())
         if response.status >= 300 and response.status not in (401, 407):
             self.log_event(observe.failed, request, response)
         if admission.is_emergency and response.status >= 300:

@@ -12,13 +12,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from importlib.metadata import version
+from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from sipxha.net.traffic import Counts
+from sipxha.services.durations import BOUNDS, Durations
 from sipxha.services.overview import Overview
 from sipxha.sync.link import State
 
@@ -31,6 +33,9 @@ _RESULTS = {
     503: "overload",
 }
 """What a refused REGISTER is called; any other status is C{refused}."""
+
+_ROWS = (("in", "applied"), ("in", "stale"), ("out", "applied"), ("out", "error"))
+"""What becomes of rows that come and go."""
 
 
 class Metrics(Collector):
@@ -61,6 +66,9 @@ class Metrics(Collector):
         yield from self._peers()
         yield from self._sip()
         yield from self._call_events()
+        if self._overview.resolution is not None:
+            partial = self._overview.resolution.is_partial
+            yield _gauge("cdr_run_partial", "Whether the last pass lacked a host.", [({}, partial)])
 
     def _node(self) -> Iterator[Metric]:
         overview = self._overview
@@ -107,6 +115,9 @@ class Metrics(Collector):
                 "REGISTERs, by what was answered.",
                 [({"result": result}, count) for result, count in results.items()],
             )
+            yield _histogram(
+                "register_seconds", "From a REGISTER until its 200, disk included.", [({}, log.delays)]
+            )
             causes = [({"cause": cause}, count) for cause, count in log.changes.items()]
             yield _counter("binding_changes", "Bindings that changed on this node.", causes)
 
@@ -133,14 +144,19 @@ class Metrics(Collector):
         yield _counter("replication_resets", "Agreements on the numbering.", resets)
         found = [({"peer": peer}, replication.differences[peer]) for peer in states]
         yield _counter("replication_differences", "Comparisons that found other rows there.", found)
-        round_trips = {peer: replication.round_trip(peer) for peer in states}
-        yield _gauge(
-            "replication_round_trip_seconds",
-            "From the last call to a peer until its answer, which waits for its disk.",
-            [({"peer": peer}, each) for peer, each in round_trips.items() if each is not None],
+        same = [({"peer": peer}, replication.is_same(peer)) for peer in states]
+        yield _gauge("db_digest", "1 where the last comparison found the same rows there.", same)
+        yield _histogram(
+            "replication_push_seconds",
+            "From a push to a peer until its answer, which waits for its disk.",
+            [({"peer": peer}, replication.pushes[peer]) for peer in states],
         )
-        pulled = [({"peer": peer}, replication.pulled[peer]) for peer in states]
-        yield _counter("replication_pulled_rows", "Rows that were pulled from a peer.", pulled)
+        rows = [
+            ({"peer": peer, "dir": way, "result": result}, replication.rows[peer, way, result])
+            for peer in states
+            for way, result in _ROWS
+        ]
+        yield _counter("replication_rows", "Rows that were exchanged, by what became of them.", rows)
         yield _counter(
             "replication_refused",
             "Connections and calls that were refused: who made them, or what they held.",
@@ -167,6 +183,12 @@ class Metrics(Collector):
             dropped = [(_reason(cause), count) for cause, count in self._overview.gate.shed.items()]
             yield _counter("dropped", "Requests that were answered 503 under load.", dropped)
         if self._overview.fork_proxy is not None:
+            attempts = self._overview.fork_proxy.attempts
+            outcomes = [({"outcome": outcome}, count) for outcome, count in attempts.outcomes.items()]
+            yield _counter("session_establishment", "Attempts at calls, by how they ended.", outcomes)
+            yield _histogram(
+                "invite_setup_seconds", "From an INVITE until it rings.", [({}, attempts.delays)]
+            )
             emergencies = self._overview.fork_proxy.emergencies
             yield _counter("emergency_calls", "Emergency calls that were let through.", [({}, emergencies)])
         if self._overview.mirror is not None:
@@ -187,7 +209,8 @@ class Metrics(Collector):
         yield _counter("cse_written", "Call events that the database took.", [({}, log.written)])
         yield _counter("cse_lost", "Call events that could not be kept.", [({}, log.lost)])
         yield _counter("cse_refused", "Call events that the database refused.", [({}, log.refused)])
-        yield _gauge("cse_journal_bytes", "What waits for the database.", [({}, log.journal_bytes)])
+        yield _gauge("cse_spool_events", "Call events that wait for the database.", [({}, log.waiting)])
+        yield _gauge("cse_journal_bytes", "What their journal takes on the disk.", [({}, log.journal_bytes)])
         yield _gauge("cse_db_up", "Whether the database takes call events.", [({}, log.is_writing)])
 
 
@@ -220,6 +243,17 @@ def _gauge(name: str, text: str, samples: _Samples) -> Metric:
 
 def _counter(name: str, text: str, samples: _Samples) -> Metric:
     return _filled(CounterMetricFamily(f"sipxha_{name}", text), "_total", samples)
+
+
+def _histogram(name: str, text: str, samples: Iterable[tuple[dict[str, str], Durations]]) -> Metric:
+    metric = HistogramMetricFamily(f"sipxha_{name}", text)
+    for labels, durations in samples:
+        sums = accumulate(durations.counts)
+        for bound, count in zip((*map(str, BOUNDS), "+Inf"), sums, strict=True):
+            metric.add_sample(metric.name + "_bucket", {**labels, "le": bound}, count)
+        metric.add_sample(metric.name + "_count", labels, sum(durations.counts))
+        metric.add_sample(metric.name + "_sum", labels, durations.total)
+    return metric
 
 
 def _filled(metric: Metric, suffix: str, samples: _Samples) -> Metric:

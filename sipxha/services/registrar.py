@@ -335,6 +335,7 @@ class RegistrarUser:
         Step 8: all that is current now.
         """
         self._change_log.confirmed += 1
+        self._change_log.delays.took(self._reactor.seconds() - now)
         gruus = self._terms.gruus if supports(request, GRUU) else None
         fields: list[Field] = [("Contact", _listed(row, now, gruus)) for row in bindings]
         if request.has("path"):

@@ -9,7 +9,7 @@ registry's.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from time import monotonic
@@ -33,6 +33,7 @@ from sipxha.net.rpc_server import Exchange, RpcServer
 from sipxha.net.tls import MutualTls
 from sipxha.registry.table import Registry
 from sipxha.services.acknowledgement import Acknowledgement
+from sipxha.services.durations import Durations
 from sipxha.services.user_exchange import UserExchange
 from sipxha.services.user_files import UserFiles
 from sipxha.store.registrations import NotYetWritten, RegistrationStore
@@ -58,7 +59,8 @@ class Replication(Service):
     @ivar live: The calls that this node sees, for peers that ask.
     @ivar resets: How often numbering was agreed on anew, by peer.
     @ivar differences: How often a peer was found to hold other rows than we, by peer.
-    @ivar pulled: How many rows were pulled from each peer.
+    @ivar rows: How many rows came or went, by peer, direction (C{in} or C{out}) and what became of them.
+    @ivar pushes: How long each push took until its answer, which waits for the peer's disk, by peer.
     @ivar ready: Fires when SIP may be served: C{True} when it must be without
         some peer's rows.
     """
@@ -121,7 +123,8 @@ class Replication(Service):
         self._acknowledgement = Acknowledgement(reactor)
         self._listening: IListeningPort | None = None
         self.resets: Counter[str] = Counter()
-        self.pulled: Counter[str] = Counter()
+        self.rows: Counter[tuple[str, str, str]] = Counter()
+        self.pushes: defaultdict[str, Durations] = defaultdict(Durations)
         self.differences: Counter[str] = Counter()
         self._since = dict.fromkeys(self._engine.links, 0.0)
         self._round_trips: dict[str, float] = {}
@@ -307,11 +310,11 @@ class Replication(Service):
         """
         return self._server.refused + self._offences
 
-    def round_trip(self, peer: str) -> float | None:
+    def is_same(self, peer: str) -> bool:
         """
-        Seconds from our last call to a peer until its answer, which waits for its disk.
+        Whether the digests of what a peer and we hold were equal when they were compared last.
         """
-        return self._round_trips.get(peer)
+        return not self._engine.links[peer].differences
 
     def disagreement(self) -> dict[str, list[str]]:
         """
@@ -354,17 +357,21 @@ class Replication(Service):
 
     def _call(self, call: fx.Call) -> None:
         engine, driver = self._engine, self._driver
-
         began = monotonic()
 
         def answered(value: Any) -> None:
-            self._round_trips[call.peer] = monotonic() - began
+            took = self._round_trips[call.peer] = monotonic() - began
+            if call.pushed:
+                self.rows[call.peer, "out", "applied"] += call.pushed
+                self.pushes[call.peer].took(took)
             driver.perform(engine.call_answered(call.id, value, driver.now()))
 
         def failed(failure: Failure) -> None:
             if not failure.check(SipxhaError):
                 # Whatever it was, the engine waits for the end of its call.
                 self._log.failure("calling {method} of {peer}", failure, method=call.method, peer=call.peer)
+            if call.pushed:
+                self.rows[call.peer, "out", "error"] += call.pushed
             code = failure.value.code if isinstance(failure.value, wire.Fault) else None
             driver.perform(engine.call_failed(call.id, failure.getErrorMessage(), driver.now(), code))
 
@@ -417,7 +424,7 @@ class Replication(Service):
             if self._users is not None:
                 self._users.came(effect.peer)
         elif isinstance(effect, fx.Pulled):
-            self.pulled[effect.peer] += effect.rows
+            self._count(effect)
             self._log.info(
                 "pulled {rows} rows of '{primary}' from '{peer}', {changed} were news",
                 rows=effect.rows,
@@ -425,6 +432,8 @@ class Replication(Service):
                 peer=effect.peer,
                 changed=effect.changed,
             )
+        elif isinstance(effect, fx.Taken):
+            self._count(effect)
         elif isinstance(effect, fx.Acknowledged):
             self._acknowledgement.acknowledged(effect.number)
         elif isinstance(effect, fx.Spoken):
@@ -446,6 +455,10 @@ class Replication(Service):
                 peer=effect.peer,
                 number=effect.number,
             )
+
+    def _count(self, came: fx.Pulled | fx.Taken) -> None:
+        self.rows[came.peer, "in", "applied"] += came.changed
+        self.rows[came.peer, "in", "stale"] += came.rows - came.changed
 
     # --- the rest -----------------------------------------------------------
 

@@ -95,6 +95,13 @@ class Resolution(Service):
         missing = [f"{host} ({fault})" for host, fault in self._faults.items() if host in self._lost]
         return f"call events cannot be read from {', '.join(missing)}" if missing else None
 
+    @property
+    def is_partial(self) -> bool:
+        """
+        Whether the last pass lacked a host, or was none at all.
+        """
+        return self._trouble is not None or bool(self._faults)
+
     def status(self) -> dict[str, object]:
         """
         Describe the last pass: how far each host has been read, and by whose clock.

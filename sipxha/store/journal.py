@@ -161,6 +161,23 @@ class Journal:
                 return records, Position(segment, offset)
         return [], position
 
+    def count_from(self, position: Position) -> int:
+        """
+        Count the records that lie after a place, by their lengths alone.
+        """
+        count = 0
+        for segment in sorted(self._sizes):
+            if segment < position.segment:
+                continue
+            at, size = (position.offset if segment == position.segment else 0), self._sizes[segment]
+            if at >= size:
+                continue
+            whole = self._path(segment).read_bytes()
+            while at + _FRAME.size <= min(size, len(whole)):
+                at += _FRAME.size + _FRAME.unpack_from(whole, at)[0]
+                count += 1
+        return count
+
     def forget(self, position: Position) -> None:
         """
         Remove the segments that lie wholly before a place.

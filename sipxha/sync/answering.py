@@ -14,7 +14,7 @@ from sipxha.sync import rpc
 from sipxha.sync.batch import whole
 from sipxha.sync.dialect import Dialect
 from sipxha.sync.dialects import spoken_in
-from sipxha.sync.effects import Answer, AnswerPage, Refuse, Synchronized
+from sipxha.sync.effects import Answer, AnswerPage, Refuse, Synchronized, Taken
 from sipxha.sync.healing import digest_answer
 from sipxha.sync.link import Input, Link, State
 from sipxha.sync.mesh import Mesh, Phase
@@ -116,5 +116,6 @@ class Answering:
         link.received = max(link.received, number)
         mesh.feed(link, Input.PUSH_CAME)
         changed = mesh.registry.apply(call.rows, mesh.now)
+        mesh.emit(Taken(link.name, len(call.rows), len(changed)))
         # Also where nothing changed: the first copy may not be on disk yet.
         mesh.store(changed, Answer(exchange, dialect.number(link.received)))

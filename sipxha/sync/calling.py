@@ -103,7 +103,8 @@ class Calling:
         dialect = link.dialect
         method, params = dialect.write_call(mesh.name, call, mesh.now)
         rows = dialect if dialect.is_streamed and isinstance(call, rpc.Pull) else None
-        mesh.emit(Call(id, link.name, method, params, rows))
+        pushed = len(call.rows) if isinstance(call, rpc.Push) else 0
+        mesh.emit(Call(id, link.name, method, params, rows, pushed))
 
     def forget(self, link: Link) -> None:
         """

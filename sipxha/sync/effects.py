@@ -27,6 +27,9 @@ class Call(NamedTuple):
     rows: Dialect | None = None
     """Whose rows the answer holds one by one, for they may be many; C{None} for a short answer."""
 
+    pushed: int = 0
+    """How many rows it brings to the peer."""
+
 
 class Answer(NamedTuple):
     """
@@ -109,6 +112,16 @@ class Pulled(NamedTuple):
     changed: int
 
 
+class Taken(NamedTuple):
+    """
+    Rows came by a push.
+    """
+
+    peer: str
+    rows: int
+    changed: int
+
+
 class Acknowledged(NamedTuple):
     """
     A Reachable peer has updates of ours on its disk.
@@ -150,7 +163,9 @@ class NumberRaised(NamedTuple):
     number: int
 
 
-Report: TypeAlias = PeerChanged | Synchronized | Pulled | Acknowledged | Spoken | Diverged | NumberRaised
+Report: TypeAlias = (
+    PeerChanged | Synchronized | Pulled | Taken | Acknowledged | Spoken | Diverged | NumberRaised
+)
 """What the driver only passes on."""
 
 Effect: TypeAlias = Call | Answer | AnswerPage | Refuse | Store | Open | Report

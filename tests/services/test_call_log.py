@@ -162,6 +162,7 @@ class WriterTests(TestCase):
         log = self.log(dsn)
         log.record(an_event(1))
         await self.until(lambda: log.trouble() is not None)
+        self.assertEqual(log.waiting, 1)
         server.start()
         await self.until(lambda: log.trouble() is None)
         log.record(an_event(2))
@@ -172,7 +173,8 @@ class WriterTests(TestCase):
         log.record(an_event(4))
         server.start()
         log.record(an_event(5))
-        await self.until(lambda: log.trouble() is None)
+        self.assertGreaterEqual(log.waiting, 3)
+        await self.until(lambda: log.trouble() is None and not log.waiting)
         await log.stopService()
         self.assertEqual(self.stored(server, dsn), [1, 2, 3, 4, 5])
 

@@ -359,6 +359,8 @@ class ForkProxyTests(SynchronousTestCase):
         first.answer(487)
         self.assertEqual(self.endpoint.statuses, [100, 180, 200])
         self.assertEqual((self.around.log.types, self.proxy.live), ("R", 0))
+        attempts = self.proxy.attempts
+        self.assertEqual((attempts.outcomes["established"], sum(attempts.delays.counts)), (1, 1))
 
     def test_a_failed_call_is_logged(self) -> None:
         """
@@ -368,6 +370,7 @@ class ForkProxyTests(SynchronousTestCase):
         event = self.around.log.events[-1]
         self.assertEqual(self.around.log.types, "RF")
         self.assertEqual((event.failure_status, event.branch_id, event.via_count), (404, "z9hG4bKphone", 1))
+        self.assertEqual(self.proxy.attempts.outcomes["failed"], 1)
 
     def test_P22_a_lone_503_goes_up_as_500(self) -> None:
         """

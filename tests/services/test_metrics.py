@@ -16,7 +16,9 @@ from sipxha.config.init import Cluster, Server, make_cluster
 from sipxha.config.load import load
 from sipxha.net.traffic import no_messages
 from sipxha.registry.table import Registry
+from sipxha.services.call_attempts import CallAttempts
 from sipxha.services.change_log import ChangeLog
+from sipxha.services.durations import BOUNDS, Durations
 from sipxha.services.metrics import Metrics
 from sipxha.services.overview import Overview
 from sipxha.sync.link import State
@@ -87,11 +89,58 @@ class MetricsTests(SynchronousTestCase):
         for result, count in (("ok", 5), ("challenged", 4), ("refused", 3)):
             self.assertEqual(samples[f"register_total{{{result}}}"], count)
 
+    def test_a_histogram_counts_what_is_not_above_its_bounds(self) -> None:
+        """
+        Whatever is above the last one is in the infinite one, and in the sum.
+        """
+        log = self.overview.change_log = ChangeLog()
+        for seconds in (0.0005, 0.004, 0.004, 25.0):
+            log.delays.took(seconds)
+        samples = self.samples()
+        buckets = [samples[f"register_seconds_bucket{{{bound}}}"] for bound in (*BOUNDS, "+Inf")]
+        self.assertEqual(buckets, [1, 1] + [3] * (len(BOUNDS) - 2) + [4])
+        self.assertEqual(samples["register_seconds_count"], 4)
+        self.assertAlmostEqual(samples["register_seconds_sum"], 25.0085)
+
+    def test_calls_are_counted_by_their_end(self) -> None:
+        """
+        With the time that their callers waited for the ringing.
+        """
+        attempts = CallAttempts()
+        attempts.outcomes["declined"] = 3
+        attempts.delays.took(0.3)
+        self.overview.fork_proxy = cast(Any, SimpleNamespace(attempts=attempts, emergencies=0))
+        samples = self.samples()
+        self.assertEqual(samples["session_establishment_total{declined}"], 3)
+        self.assertEqual(samples["session_establishment_total{failed}"], 0)
+        self.assertEqual(samples["invite_setup_seconds_bucket{0.5}"], 1)
+
+    def test_what_waits_for_the_database_is_told(self) -> None:
+        """
+        In events and in bytes, and whether records lack a host.
+        """
+        log = SimpleNamespace(
+            written=1,
+            lost=0,
+            refused=0,
+            waiting=7,
+            journal_bytes=4096,
+            is_writing=False,
+            trouble=lambda: None,
+        )
+        self.overview.call_log = cast(Any, log)
+        self.overview.resolution = cast(Any, SimpleNamespace(is_partial=True, trouble=lambda: None))
+        samples = self.samples()
+        self.assertEqual((samples["cse_spool_events"], samples["cse_journal_bytes"]), (7, 4096))
+        self.assertEqual(samples["cdr_run_partial"], 1)
+
     def test_each_peer_is_in_one_state(self) -> None:
         """
         With what it lacks of us.
         """
         peers = {"a": State.REACHABLE, "b": State.UNREACHABLE}
+        pushes = {peer: Durations() for peer in peers}
+        pushes["a"].took(0.25)
         self.overview.replication = cast(
             Any,
             SimpleNamespace(
@@ -100,8 +149,9 @@ class MetricsTests(SynchronousTestCase):
                 resets={"a": 2, "b": 0},
                 differences={"a": 0, "b": 1},
                 unacknowledged=1,
-                round_trip=lambda peer: 0.25 if peer == "a" else None,
-                pulled={"a": 0, "b": 9},
+                is_same=lambda peer: peer == "a",
+                pushes=pushes,
+                rows=Counter({("b", "in", "applied"): 9, ("b", "out", "error"): 2}),
                 refused=2,
                 disagreement=lambda: {"b": ["users"]},
             ),
@@ -113,9 +163,12 @@ class MetricsTests(SynchronousTestCase):
         lag = (samples["replication_lag_updates{b}"], samples["replication_lag_seconds{b}"])
         self.assertEqual(lag, (7, 3.5))
         self.assertEqual(samples["replication_resets_total{a}"], 2)
-        self.assertEqual(samples["replication_round_trip_seconds{a}"], 0.25)
-        self.assertNotIn("replication_round_trip_seconds{b}", samples)
-        self.assertEqual(samples["replication_pulled_rows_total{b}"], 9)
+        self.assertEqual((samples["db_digest{a}"], samples["db_digest{b}"]), (1, 0))
+        self.assertEqual(samples["replication_push_seconds_bucket{0.25,a}"], 1)
+        self.assertEqual(samples["replication_push_seconds_count{b}"], 0)
+        self.assertEqual(samples["replication_rows_total{in,b,applied}"], 9)
+        self.assertEqual(samples["replication_rows_total{out,b,error}"], 2)
+        self.assertEqual(samples["replication_rows_total{in,a,stale}"], 0)
         self.assertEqual(samples["replication_refused_total"], 2)
         self.assertEqual((samples["peer_differs{a}"], samples["peer_differs{b}"]), (0, 1))
 

@@ -456,8 +456,10 @@ class CommitTests(RegistrarCase):
         self.disk.result = Deferred()
         self.registrar.request_received(KEY, self.request(CONTACT, self.proof()), FLOW)
         self.assertEqual((self.answers.sent, self.updates), ([], 1))
+        self.clock.advance(0.25)
         self.disk.result.callback(None)
         self.assertEqual((self.answers.sent[0].status, self.updates), (200, 1))
+        self.assertEqual((sum(self.log.delays.counts), self.log.delays.total), (1, 0.25))
 
     def test_the_200_may_wait_for_a_peer_too(self) -> None:
         """

@@ -18,8 +18,10 @@ from twisted.logger import LogEvent, globalLogPublisher
 from sipxha.registry.register import Offer, Registration, RegistrationRefused
 from sipxha.services.replication import Replication
 from sipxha.store.registrations import RegistrationStore
+from sipxha.sync import effects as fx
 from sipxha.sync.batch import MOST_ROWS
 from sipxha.sync.dialects import DIALECTS
+from sipxha.sync.wire import Value
 from tests.support.registrars import NAMES, RegistrarsCase, RegistrarServer
 
 reactor: Any = _reactor
@@ -64,6 +66,9 @@ class ReplicationTests(RegistrarsCase):
         one, two = await self.pair()
         await one.register(1)
         await self.until(lambda: two.users() == 1 and one.peer()["behind"] == 0)
+        self.assertEqual(one.service.rows[NAMES[1], "out", "applied"], 1)
+        self.assertEqual(sum(one.service.pushes[NAMES[1]].counts), 1)
+        self.assertEqual(two.service.rows[NAMES[0], "in", "applied"], 1)
         await two.stop()
         await one.register(2)
         await self.until(lambda: one.peer()["state"] == "UnReachable")
@@ -76,6 +81,16 @@ class ReplicationTests(RegistrarsCase):
         self.assertFalse(await two.start())
         self.assertEqual(two.users(), 2)
         await self.until(lambda: one.peer()["state"] == "Reachable")
+
+    async def test_rows_that_do_not_arrive_are_counted(self) -> None:
+        """
+        They are sent again, and count again.
+        """
+        one, _ = await self.pair()
+        params: list[Value] = [NAMES[0], 0, []]
+        one.service._call(fx.Call(0, "nowhere.example.com", "registrarSync2.pushUpdates", params, pushed=3))
+        await self.until(lambda: one.service.rows["nowhere.example.com", "out", "error"] == 3)
+        self.assertEqual(one.service.rows["nowhere.example.com", "out", "applied"], 0)
 
     async def test_a_node_that_lost_its_disk_gets_everything_back(self) -> None:
         """
@@ -121,7 +136,7 @@ class ReplicationTests(RegistrarsCase):
         self.assertEqual(two.users(), MOST_ROWS)
         self.assertFalse(await two.start())
         self.assertEqual(two.users(), 2500)
-        self.assertEqual(two.service.pulled[NAMES[0]], 1500)
+        self.assertEqual(two.service.rows[NAMES[0], "in", "applied"], 1500)
         await self.until(lambda: one.peer()["state"] == "Reachable" and not one.peer()["behind"])
 
     async def test_what_a_registrar_refused_or_ended_is_so_on_all(self) -> None:

@@ -152,6 +152,7 @@ class FollowTests(ResolutionCase):
         status: dict[str, Any] = service.status()
         self.assertEqual(sorted(status["read_to"]), ["localhost", f"sipx2.example.com:{self.port}"])
         self.assertEqual((status["open_calls"], status["missing"], service.trouble()), (1, {}, None))
+        self.assertFalse(service.is_partial)
         self.assertEqual(self.lines[1:], [])
 
     async def test_a_host_that_goes_and_comes_is_told_once(self) -> None:
@@ -167,6 +168,7 @@ class FollowTests(ResolutionCase):
         self.assertEqual(len(self.lines), 1, self.lines)
         self.assertIn("cannot be read", self.lines[0])
         self.assertIn(f"sipx2.example.com:{self.port}", service.trouble() or "")
+        self.assertTrue(service.is_partial)
         self.pair.bring_back()
         await self.next_pass()
         self.assertEqual(self.lines[1:], [f"call events of sipx2.example.com:{self.port} are read again"])
@@ -182,6 +184,7 @@ class FollowTests(ResolutionCase):
         await self.next_pass()
         self.assertEqual(len(self.lines), 1)
         self.assertIn("no call detail records are made", service.trouble() or "")
+        self.assertTrue(service.is_partial)
 
     async def test_a_wrong_clock_is_told_when_it_changes(self) -> None:
         """

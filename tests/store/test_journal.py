@@ -154,6 +154,20 @@ class JournalTests(SynchronousTestCase):
         journal.append(b"two")
         self.assertEqual(self.read_all(journal), [b"two"])
 
+    def test_records_after_a_place_can_be_counted(self) -> None:
+        """
+        In all segments, without those before it; what is damaged ends its segment.
+        """
+        journal = self.journal(segment_size=100)
+        places = [journal.end]
+        for number in range(50):
+            journal.append(b"%020d" % number)
+            places.append(journal.end)
+        self.assertEqual([journal.count_from(place) for place in places], list(range(50, -1, -1)))
+        self.assertEqual(journal.count_from(START), 50)
+        self.segments()[0].write_bytes(b"")
+        self.assertLess(journal.count_from(START), 50)
+
     def test_segments_are_forgotten_once_used(self) -> None:
         """
         All but the one that is being written.
