@@ -53,7 +53,7 @@ class Trace:
         came = Endpoint.message_received
         register, apply = Registry.register, Registry.apply
         call, answered = rpc_client.RpcClient.call, Engine.call_answered
-        render = rpc_server._Rpc2.render_POST
+        hear = rpc_server._Connection._ended
         pushed: list[list[int]] = []
 
         def message_received(endpoint: Any, *given: Any) -> Any:
@@ -76,9 +76,9 @@ class Trace:
             pushed.append(numbers)
             return made
 
-        def rendering(resource: Any, request: Any) -> Any:
+        def hearing(connection: Any) -> None:
             self._heard = clock()
-            return render(resource, request)
+            hear(connection)
 
         def applying(registry: Any, rows: Any, *more: Any) -> Any:
             changed = apply(registry, rows, *more)
@@ -97,7 +97,7 @@ class Trace:
             (Registry, "register", registering),
             (Registry, "apply", applying),
             (rpc_client.RpcClient, "call", calling),
-            (rpc_server._Rpc2, "render_POST", rendering),
+            (rpc_server._Connection, "_ended", hearing),
             (Engine, "call_answered", call_answered),
         ):
             _replace(owner, name, put)

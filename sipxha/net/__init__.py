@@ -16,6 +16,7 @@ Sockets: everything that touches the network, and nothing that decides.
     - zone_server: a zone file served over UDP and TCP
     - zone_probe: a DNS server asked for all that a cluster needs, by a command
     - tls: mutual TLS between nodes
+    - http1: HTTP/1.1 as bytes
     - rpc_client, rpc_server: the XML-RPC of replication
     - postgres_gate: the local database, for peers with a certificate
 """

@@ -1,46 +1,32 @@
 """
 Calls peers by XML-RPC over HTTPS.
 
-One persistent connection for each peer carries all calls, one after the
-other.  A call that hears nothing for L{SILENCE} seconds has failed and takes
-its connection with it, so that a late answer is never taken for the next
-one's.  Nothing is tried twice: when to call again is the engine's to say.
+One persistent connection for each peer carries all calls; the answers come in
+the order in which they were made, so that a call need not wait for the answer
+to the one before it.  When nothing is heard for L{SILENCE} seconds, the oldest
+call has failed and takes its connection and all later calls with it: a late
+answer is never taken for the next one's.  Nothing is tried twice: when to call
+again is the engine's to say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 from OpenSSL import SSL
 from twisted.internet import error
-from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
-from twisted.internet.interfaces import (
-    IConsumer,
-    IDelayedCall,
-    IProtocol,
-    IProtocolFactory,
-    IStreamClientEndpoint,
-)
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, fail
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import (
-    URI,
-    Agent,
-    HTTPConnectionPool,
-    RequestTransmissionFailed,
-    ResponseDone,
-    ResponseFailed,
-)
-from twisted.web.http_headers import Headers
-from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer, IResponse
-from zope.interface import implementer
 
 from sipxha.errors import RemoteError, SipxhaError
-from sipxha.net.tls import MutualTls, tls_reason
+from sipxha.net.http1 import END, Head, HttpMalformed, HttpReader
+from sipxha.net.tls import MutualTls, PromptTlsFactory, tls_reason
 from sipxha.sync import wire
 
 SILENCE = 3.0
@@ -51,8 +37,6 @@ MOST_ANSWER = 1 << 20
 
 MOST_ROWS_ANSWER = 1 << 30
 """Octets of an answer of rows, which is never held as a whole."""
-
-_HEADERS = {"Content-Type": ["text/xml"], "Accept": ["text/xml"], "User-Agent": ["sipxha"]}
 
 Addresses = Callable[[str], Deferred[list[str]]]
 ReadRow = Callable[[dict[str, wire.Value]], Any]
@@ -75,13 +59,11 @@ class RpcClient:
         @param addresses: Where a peer is.
         """
         self._reactor = reactor
+        self._tls = tls
         self._port = port
-        self._pool = HTTPConnectionPool(reactor, persistent=True)
-        self._pool.maxPersistentPerHost = 1
-        self._pool.retryAutomatically = False
-        self._peers = _Peers(reactor, tls, addresses)
-        self._agent = Agent.usingEndpointFactory(reactor, self._peers, self._pool)
-        self._calls: set[Deferred[Any]] = set()
+        self._addresses = addresses
+        self._connections: dict[str, _Connection] = {}
+        self._going: set[_Connection] = set()
 
     def call(
         self,
@@ -93,7 +75,7 @@ class RpcClient:
         most: int = MOST_ROWS_ANSWER,
     ) -> Deferred[Any]:
         """
-        Call one method of a peer.  The one before must be over.
+        Call one method of a peer.  Those before are answered first.
 
         @param read_row: How to read each row of an answer of rows.
         @param patience: Seconds until the peer begins to answer.
@@ -101,140 +83,61 @@ class RpcClient:
 
         @return: The value; fails with L{wire.Fault} or L{CallFailed}.
         """
-        begins: Callable[[_Silence, Callable[[], None]], _Answer] = _ShortAnswer
-        if read_row is not None:
-            begins = partial(_RowsAnswer, read_row, most)
-        call = Deferred.fromCoroutine(self._call(peer, method, params, begins, patience))
-        self._calls.add(call)
-
-        def over(result: Any) -> Any:
-            self._calls.discard(call)
-            return result
-
-        return call.addBoth(over)
+        try:
+            body = wire.encode_call(method, params)
+        except SipxhaError:
+            return fail(Failure())
+        answer = _ShortAnswer() if read_row is None else _RowsAnswer(read_row, most)
+        connection = self._connections.get(peer)
+        if connection is not None and not connection.is_over:
+            return connection.call(body, answer, patience)
+        connection = self._connections[peer] = _Connection(self._reactor, peer, self._port)
+        self._going.add(connection)
+        connection.gone.addCallback(lambda _: self._going.discard(connection))
+        value = connection.call(body, answer, patience)
+        connection.connect(self._tls, self._addresses)
+        return value
 
     def certificate_end(self, peer: str) -> datetime | None:
         """
         When the certificate that a peer showed last ends; C{None} while there is no connection.
         """
-        return self._peers.certificate_end(peer)
+        connection = self._connections.get(peer)
+        transport: Any = None if connection is None or connection.is_over else connection.transport
+        certificate = None if transport is None else transport.getPeerCertificate()
+        return None if certificate is None else certificate.to_cryptography().not_valid_after_utc
 
     def close(self) -> Deferred[Any]:
         """
         Give up all calls and connections.
         """
-        for call in list(self._calls):
-            call.cancel()
-        closed: Deferred[Any] = self._pool.closeCachedConnections()
-        return closed
-
-    async def _call(
-        self,
-        peer: str,
-        method: str,
-        params: Sequence[wire.Value],
-        begins: Callable[[_Silence, Callable[[], None]], _Answer],
-        patience: float,
-    ) -> Any:
-        url = f"https://{peer}:{self._port}/RPC2".encode()
-        body = _Body(wire.encode_call(method, params))
-        request: Deferred[IResponse] = self._agent.request(b"POST", url, Headers(_HEADERS), body)
-        silence = _Silence(self._reactor, request.cancel, patience)
-
-        def abort() -> None:
-            self._peers.abort(peer)
-
-        try:
-            response = await request
-            silence.heard(abort)
-            if response.code != 200:
-                begins = partial(_NoAnswer, response)
-            answer = begins(silence, abort)
-            response.deliverBody(answer)
-            return await answer.value
-        except _FAILURES as failure:
-            raise CallFailed(silence.reason or _said(failure)) from failure
-        finally:
-            silence.end()
+        going = list(self._going)
+        for each in going:
+            each.give_up(CallFailed("given up"))
+        return DeferredList([each.gone for each in going])
 
 
-class _Silence:
+class _Answer:
     """
-    Gives up when nothing is heard for too long.
-    """
-
-    def __init__(self, reactor: Any, give_up: Callable[[], None], patience: float) -> None:
-        self.reason = ""
-        self._give_up = give_up
-        self._patience = patience
-        self._timer: IDelayedCall = reactor.callLater(patience, self._ended)
-
-    def heard(self, give_up: Callable[[], None]) -> None:
-        """
-        There was something.
-
-        @param give_up: What to do if there is nothing more.
-        """
-        self._give_up = give_up
-        self._patience = SILENCE
-        self._timer.reset(SILENCE)
-
-    def end(self) -> None:
-        """
-        It does not matter any more.
-        """
-        if self._timer.active():
-            self._timer.cancel()
-
-    def _ended(self) -> None:
-        self.reason = f"no answer within {self._patience:g} seconds"
-        self._give_up()
-
-
-class _Answer(Protocol):
-    """
-    Takes the body of an answer.
+    What takes the body of an answer.
     """
 
     most = MOST_ANSWER
 
-    def __init__(self, silence: _Silence, abort: Callable[[], None]) -> None:
-        self.value: Deferred[Any] = Deferred(lambda _: abort())
-        self._silence = silence
-        self._abort = abort
-        self._length = 0
-
-    def dataReceived(self, data: bytes) -> None:
-        if self.value.called:
-            return
-        self._silence.heard(self._abort)
-        self._length += len(data)
-        try:
-            if self._length > self.most:
-                raise CallFailed(f"the answer is longer than {self.most} octets")
-            self.take(data)
-        except SipxhaError:
-            # What is left of it would have to be read to use the connection again.
-            self._abort()
-            self.value.errback(Failure())
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self.value.called:
-            return
-        if not reason.check(ResponseDone):
-            self.value.errback(reason)
-            return
-        try:
-            value = self.whole()
-        except SipxhaError:
-            self.value.errback(Failure())
-        else:
-            self.value.callback(value)
-
     def take(self, data: bytes) -> None:
+        """
+        A piece of it.
+
+        @raise SipxhaError: It is nothing that could be an answer.
+        """
         raise NotImplementedError
 
     def whole(self) -> Any:
+        """
+        That was all.
+
+        @raise SipxhaError: It is no answer, or one that says no.
+        """
         raise NotImplementedError
 
 
@@ -243,15 +146,14 @@ class _ShortAnswer(_Answer):
     An answer that is read when it is there.
     """
 
-    def __init__(self, silence: _Silence, abort: Callable[[], None]) -> None:
-        super().__init__(silence, abort)
-        self._parts: list[bytes] = []
+    def __init__(self) -> None:
+        self._text = b""
 
     def take(self, data: bytes) -> None:
-        self._parts.append(data)
+        self._text = self._text + data if self._text else data
 
     def whole(self) -> Any:
-        return wire.decode_answer(b"".join(self._parts))
+        return wire.decode_answer(self._text)
 
 
 class _RowsAnswer(_Answer):
@@ -259,8 +161,7 @@ class _RowsAnswer(_Answer):
     An answer that is read as it comes.
     """
 
-    def __init__(self, read_row: ReadRow, most: int, silence: _Silence, abort: Callable[[], None]) -> None:
-        super().__init__(silence, abort)
+    def __init__(self, read_row: ReadRow, most: int) -> None:
         self.most = most
         self._reader = wire.RowReader(read_row)
 
@@ -276,9 +177,8 @@ class _NoAnswer(_Answer):
     What a peer sends that is not as far as XML-RPC.
     """
 
-    def __init__(self, response: IResponse, silence: _Silence, abort: Callable[[], None]) -> None:
-        super().__init__(silence, abort)
-        self._said = f"HTTP {response.code} {response.phrase.decode('ascii', 'replace')}"
+    def __init__(self, head: Head) -> None:
+        self._said = f"HTTP {head.status} {head.phrase}"
 
     def take(self, data: bytes) -> None:
         """
@@ -289,126 +189,237 @@ class _NoAnswer(_Answer):
         raise CallFailed(self._said)
 
 
-@implementer(IBodyProducer)
-class _Body:
+class _Call:
     """
-    A body that is written at once: calls are short.
-    """
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-        self.length = len(body)
-
-    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
-        consumer.write(self._body)
-        return succeed(None)
-
-    def pauseProducing(self) -> None:
-        """
-        All is written already.
-        """
-
-    def resumeProducing(self) -> None:
-        """
-        All is written already.
-        """
-
-    def stopProducing(self) -> None:
-        """
-        All is written already.
-        """
-
-
-@implementer(IAgentEndpointFactory)
-class _Peers:
-    """
-    Where the Agent connects to.
+    A call that is not answered yet.
     """
 
-    def __init__(self, reactor: Any, tls: MutualTls, addresses: Addresses) -> None:
+    __slots__ = ("answer", "length", "patience", "value")
+
+    def __init__(self, answer: _Answer, patience: float, give_up: Callable[[Any], None]) -> None:
+        self.answer = answer
+        self.patience = patience
+        self.length = 0
+        self.value: Deferred[Any] = Deferred(give_up)
+
+
+class _Connection(Protocol):
+    """
+    The connection to one peer, from its first call on, and all that is under way on it.
+
+    @ivar is_over: It takes no more calls.
+    @ivar gone: Fires when nothing is left of it.
+    """
+
+    def __init__(self, reactor: Any, peer: str, port: int) -> None:
+        self.is_over = False
+        self.gone: Deferred[None] = Deferred()
         self._reactor = reactor
-        self._tls = tls
-        self._addresses = addresses
+        self._peer = peer
+        self._port = port
+        self._head = (
+            f"POST /RPC2 HTTP/1.1\r\nHost: {peer}:{port}\r\nUser-Agent: sipxha\r\n"
+            "Accept: text/xml\r\nContent-Type: text/xml\r\nContent-Length: "
+        ).encode()
+        self._reader = HttpReader(are_answers=True)
+        self._calls: deque[_Call] = deque()
+        self._unsent: list[bytes] = []
+        self._connecting: Deferred[None] | None = None
+        self._is_last = False
+        self._timer: IDelayedCall | None = None
+        self._patience = SILENCE
 
-        self._connections: dict[str, Any] = {}
+    # --- calls --------------------------------------------------------------
 
-    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
-        return _Peer(self, uri.host.decode("ascii"), uri.port)
+    def call(self, body: bytes, answer: _Answer, patience: float) -> Deferred[Any]:
+        """
+        Send a call, at once or when there is a connection.
+        """
+        call = _Call(answer, patience, self._cancelled)
+        self._calls.append(call)
+        if len(self._calls) == 1:
+            self._wait(patience)
+        text = b"%b%d\r\n\r\n%b" % (self._head, len(body), body)
+        if self.transport is None:
+            self._unsent.append(text)
+        else:
+            self.transport.write(text)
+        return call.value
 
-    async def connect(self, name: str, port: int, factory: IProtocolFactory) -> IProtocol:
+    def _cancelled(self, _: Any) -> None:
+        self.give_up(CallFailed("given up"))
+
+    def give_up(self, reason: Exception) -> None:
+        """
+        All that is under way has failed; nothing that comes is read any more.
+        """
+        self.is_over = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        connecting, self._connecting = self._connecting, None
+        if connecting is not None:
+            connecting.cancel()
+        transport: Any = self.transport
+        if transport is not None:
+            transport.abortConnection()
+        elif not self.gone.called:
+            self.gone.callback(None)
+        # Who hears of it may make calls, but not here.
+        calls, self._calls = self._calls, deque()
+        for call in calls:
+            if not call.value.called:
+                call.value.errback(reason)
+
+    # --- the connection -----------------------------------------------------
+
+    def connect(self, tls: MutualTls, addresses: Addresses) -> None:
+        """
+        Find the peer.
+        """
+        self._connecting = Deferred.fromCoroutine(self._connect(tls, addresses))
+        self._connecting.addErrback(self._not_connected)
+
+    async def _connect(self, tls: MutualTls, addresses: Addresses) -> None:
         """
         Connect to whichever address of a peer answers.
         """
-        addresses = await self._addresses(name)
+        factory = PromptTlsFactory(tls.client(self._peer), True, Factory.forProtocol(lambda: self))
+        found = await addresses(self._peer)
         # Each of them in turn, all within the silence that a call endures.
-        timeout = SILENCE / max(1, len(addresses))
-        failure: Exception = CallFailed(f"{name} has no address")
-        for address in addresses:
+        timeout = SILENCE / max(1, len(found))
+        failure: Exception = CallFailed(f"{self._peer} has no address")
+        for address in found:
             plain = TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint
-            there = plain(self._reactor, address, port, timeout)
             try:
-                connection = await wrapClientTLS(self._tls.client(name), there).connect(factory)
+                await plain(self._reactor, address, self._port, timeout).connect(factory)
             except error.ConnectError as refused:
                 failure = refused
             else:
-                self._connections[name] = connection
-                return connection
+                return
         raise failure
 
-    def certificate_end(self, name: str) -> datetime | None:
-        """
-        When the certificate that a peer showed ends.
-        """
-        connection = self._connections.get(name)
-        if connection is None or connection.transport is None or not connection.transport.connected:
-            return None
-        certificate = connection.transport.getPeerCertificate()
-        return None if certificate is None else certificate.to_cryptography().not_valid_after_utc
+    def _not_connected(self, failure: Failure) -> None:
+        self._connecting = None
+        if not self.is_over:
+            self.give_up(_failed(failure))
 
-    def abort(self, name: str) -> None:
+    def connectionMade(self) -> None:
+        self._connecting = None
+        transport: Any = self.transport
+        transport.setTcpNoDelay(True)
+        if self.is_over:
+            transport.abortConnection()
+            return
+        unsent, self._unsent = self._unsent, []
+        for each in unsent:
+            transport.write(each)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.transport = None
+        if not self.is_over and self._calls and self._reader.close() is END:
+            self._ended()
+        self.give_up(_failed(reason))
+
+    # --- answers ------------------------------------------------------------
+
+    def dataReceived(self, data: bytes) -> None:
+        if self.is_over:
+            return
+        try:
+            self._reader.feed(data)
+            if self._calls:
+                self._wait(SILENCE)
+            while not self.is_over:
+                event = self._reader.next()
+                if event is None:
+                    return
+                if event is END:
+                    self._ended()
+                elif isinstance(event, bytes):
+                    self._took(event)
+                else:
+                    self._began(event)  # type: ignore[arg-type]
+        except HttpMalformed as malformed:
+            self._refuse(CallFailed(str(malformed)))
+        except SipxhaError as failure:
+            # What is left of it would have to be read to use the connection again.
+            self._refuse(failure)
+
+    def _began(self, head: Head) -> None:
+        if not self._calls:
+            raise CallFailed("an answer came to no call")
+        self._is_last = head.is_last
+        if head.status != 200:
+            self._calls[0].answer = _NoAnswer(head)
+
+    def _took(self, data: bytes) -> None:
+        call = self._calls[0]
+        call.length += len(data)
+        if call.length > call.answer.most:
+            raise CallFailed(f"the answer is longer than {call.answer.most} octets")
+        call.answer.take(data)
+
+    def _ended(self) -> None:
+        call = self._calls.popleft()
+        if self._is_last:
+            self.is_over = True
+        elif self._calls:
+            self._wait(self._calls[0].patience)
+        try:
+            value = call.answer.whole()
+        except SipxhaError:
+            call.value.errback(Failure())
+        else:
+            call.value.callback(value)
+        if self._is_last:
+            self.give_up(CallFailed("the peer closed the connection before it answered"))
+
+    def _refuse(self, failure: SipxhaError) -> None:
         """
-        Drop the connection to a peer, which the Agent does not do in the middle of an answer.
+        The oldest call has failed by what came, and the others with its connection.
         """
-        connection = self._connections.pop(name, None)
-        if connection is not None and connection.transport is not None:
-            connection.transport.abortConnection()
+        self.is_over = True
+        if self._calls:
+            self._calls.popleft().value.errback(failure)
+        self.give_up(CallFailed(f"given up with the call before: {failure}"))
+
+    # --- silence ------------------------------------------------------------
+
+    def _wait(self, patience: float) -> None:
+        self._patience = patience
+        # The timer outlives the calls: to move it is cheaper than to make it.
+        if self._timer is None:
+            self._timer = self._reactor.callLater(patience, self._silent)
+        else:
+            self._timer.reset(patience)
+
+    def _silent(self) -> None:
+        self._timer = None
+        if self._calls:
+            self.give_up(CallFailed(f"no answer within {self._patience:g} seconds"))
 
 
-@implementer(IStreamClientEndpoint)
-class _Peer:
+def _failed(failure: Failure) -> Exception:
     """
-    One peer.
+    What a call fails with.
     """
+    reason = failure.value
+    if not isinstance(reason, _EXPECTED):
+        # Whatever it was, it is ours, and the one who called is to log it.
+        return reason  # type: ignore[return-value]
+    said = tls_reason(reason) if isinstance(reason, SSL.Error) else str(reason) or type(reason).__name__
+    wrapped = CallFailed(said)
+    wrapped.__cause__ = reason
+    return wrapped
 
-    def __init__(self, peers: _Peers, name: str, port: int) -> None:
-        self._peers = peers
-        self._name = name
-        self._port = port
 
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        return Deferred.fromCoroutine(self._peers.connect(self._name, self._port, protocolFactory))
-
-
-_FAILURES = (
+_EXPECTED = (
     error.ConnectError,
     error.ConnectingCancelledError,
     error.ConnectionClosed,
     error.ConnectionAborted,
-    ResponseFailed,
-    RequestTransmissionFailed,
     CancelledError,
     SSL.Error,
+    SipxhaError,
 )
-
-
-def _said(failure: Exception) -> str:
-    """
-    What is behind the Agent's wrappers, in words.
-    """
-    reasons: Iterable[Failure] = getattr(failure, "reasons", ())
-    for reason in reasons:
-        if not reason.check(ResponseDone):
-            return _said(reason.value) if isinstance(reason.value, Exception) else str(reason.value)
-    if isinstance(failure, SSL.Error):
-        return tls_reason(failure)
-    return str(failure) or type(failure).__name__

@@ -12,21 +12,19 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL, crypto
 from twisted.internet import ssl
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from sipxha.config import model
 from sipxha.errors import LocalError, RemoteError
-
-if TYPE_CHECKING:
-    from twisted.protocols.tls import TLSMemoryBIOProtocol
 
 # A name that holds a NUL or a wildcard does not match, and is then nobody's.
 _HOST_NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,251}[a-z0-9])?\Z")
@@ -150,6 +148,31 @@ class _Client:
 
     def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         return self._tls.clientConnectionForTLS(tlsProtocol, self._name)
+
+
+class PromptTls(TLSMemoryBIOProtocol):
+    """
+    TLS for messages that are written as a whole and waited for.
+
+    Twisted's own gathers what is written until the next turn, and hands it to
+    the socket in the one after that: who waits for each message waits for
+    both, behind all that comes in meanwhile.
+    """
+
+    def write(self, bytes: bytes) -> None:
+        super().write(bytes)
+        transport: Any = self.transport
+        # What cannot be taken now is written by the reactor, which also finds what went wrong.
+        if transport.connected and not transport.disconnecting and transport.producer is None:
+            transport.doWrite()
+
+
+class PromptTlsFactory(TLSMemoryBIOFactory):
+    """
+    Connections of that kind.
+    """
+
+    protocol = PromptTls
 
 
 def context_of(files: model.Tls) -> SSL.Context:

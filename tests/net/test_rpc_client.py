@@ -214,6 +214,79 @@ class RpcClientTests(TestCase):
         await self.fails(call, "closed")
         await lost
 
+    async def test_calls_need_not_wait_for_each_other(self) -> None:
+        """
+        The answers come in the order in which they were made.
+        """
+        self.peer.script.append(http(wire.encode_answer(wire.I8(7))))
+        await self.call()
+        asked = self.peer.asks()
+        calls = [self.call() for _ in range(3)]
+        await asked
+        transport = self.peer.connections[0].transport
+        assert transport is not None
+        transport.write(b"".join(http(wire.encode_answer(wire.I8(number))) for number in range(3)))
+        self.assertEqual([await call for call in calls], [0, 1, 2])
+        self.assertEqual(len(self.peer.connections), 1)
+
+    async def test_calls_fail_with_the_one_before(self) -> None:
+        """
+        It took their connection with it; the first one says why.
+        """
+        for answer, because in (
+            (http(b" " * (MOST_ANSWER + 1)), "longer than"),
+            (b"hello\r\n\r\n", "begins no answer"),
+        ):
+            asked, lost = self.peer.asks(), self.peer.lost
+            calls = [self.call(), self.call()]
+            self.peer.script.append(answer)
+            await asked
+            await self.fails(calls[0], because)
+            await self.fails(calls[1], because)
+            await lost
+
+    async def test_a_peer_that_closes_after_an_answer_is_called_anew(self) -> None:
+        """
+        What it did not answer has failed.
+        """
+        answer = http(wire.encode_answer(wire.I8(7)))
+        self.peer.script.append(answer.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
+        calls = [self.call(), self.call()]
+        self.assertEqual(await calls[0], 7)
+        await self.fails(calls[1], "before it answered")
+        self.peer.script.append(answer)
+        self.assertEqual(await self.call(), 7)
+        self.assertEqual(len(self.peer.connections), 2)
+
+    async def test_an_answer_to_no_call_ends_the_connection(self) -> None:
+        """
+        It could be taken for the next one's.
+        """
+        answer = http(wire.encode_answer(wire.I8(7)))
+        lost = self.peer.lost
+        self.peer.script.append(answer + answer)
+        self.assertEqual(await self.call(), 7)
+        await lost
+
+    async def test_an_answer_may_end_with_its_connection(self) -> None:
+        """
+        As those of old servers do; in the middle of one that has a length it fails the call.
+        """
+        answer = http(wire.encode_answer(wire.I8(7)))
+        head, _, body = answer.partition(b"\r\n\r\n")
+        for text, is_whole in ((b"HTTP/1.0 200 OK\r\n\r\n" + body, True), (head + b"\r\n\r\n", False)):
+            asked = self.peer.asks()
+            call = self.call()
+            self.peer.script.append(text)
+            await asked
+            transport = self.peer.connections[-1].transport
+            assert transport is not None
+            transport.loseConnection()
+            if is_whole:
+                self.assertEqual(await call, 7)
+            else:
+                await self.fails(call, "closed")
+
     async def test_a_call_that_is_still_connecting_can_be_given_up(self) -> None:
         """
         When the node stops.

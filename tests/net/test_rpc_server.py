@@ -16,14 +16,14 @@ from twisted.internet.endpoints import TCP4ClientEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import CertificateOptions
-from twisted.internet.task import deferLater
+from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import TestCase
 from zope.interface import implementer
 
 from sipxha.auth.security_events import SecurityEvents
 from sipxha.config.model import Tls
 from sipxha.net.rpc_client import CallFailed, RpcClient
-from sipxha.net.rpc_server import MOST_BODY, Exchange, RpcServer
+from sipxha.net.rpc_server import HANDSHAKE, IDLE, MOST_BODY, MOST_WAITING, Exchange, RpcServer
 from sipxha.net.tls import MutualTls
 from sipxha.sync import rpc, wire
 from sipxha.sync.structs import MEMO
@@ -42,6 +42,7 @@ class _Echo:
     def __init__(self) -> None:
         self.heard: list[str] = []
         self.made = 0
+        self.waiting: list[Exchange] = []
 
     def _endless(self) -> Iterator[bytes]:
         while True:
@@ -50,6 +51,9 @@ class _Echo:
 
     def call_received(self, exchange: Exchange, method: str, params: list[wire.Value]) -> None:
         self.heard.append(method)
+        if method == "later":
+            self.waiting.append(exchange)
+            return
         if method == "endless":
             exchange.answer_pieces(self._endless())
             return
@@ -102,7 +106,8 @@ class RpcTests(TestCase):
         self.echo = _Echo()
         self.security = SecurityEvents()
         tls = MutualTls(self.authority.issue(SERVER))
-        server = self.server = RpcServer(reactor, tls, self.echo, self.security)
+        self.timed = Clock()
+        server = self.server = RpcServer(self.timed, tls, self.echo, self.security)
         self.port = server.listen(reactor, "127.0.0.1", 0)
         self.addCleanup(server.close)
         self.addCleanup(self.port.stopListening)
@@ -115,6 +120,10 @@ class RpcTests(TestCase):
         return client
 
     async def raw(self, text: bytes) -> tuple[bytes, _Raw]:
+        talk = await self.connect(text)
+        return await talk.done, talk
+
+    async def connect(self, text: bytes) -> _Raw:
         host: Any = self.port.getHost()
         plain = TCP4ClientEndpoint(reactor, "127.0.0.1", host.port)
         secured = wrapClientTLS(MutualTls(self.authority.issue(CLIENT)).client(SERVER), plain)
@@ -123,7 +132,10 @@ class RpcTests(TestCase):
         self.addCleanup(lambda: talk.lost)
         self.addCleanup(lambda: None if talk.lost.called else talk.transport.abortConnection())  # type: ignore
         talk.transport.write(text)
-        return await talk.done, talk
+        accepted: Any = self.port
+        while len(accepted.factory.protocols) < 1:
+            await deferLater(reactor, 0.001)
+        return talk
 
     async def test_values_come_back_as_they_went(self) -> None:
         """
@@ -265,6 +277,86 @@ class RpcTests(TestCase):
             for number in range(20):
                 self.assertEqual(await self.client.call(SERVER, "echo", [CLIENT, number]), number)
         self.assertLess(self.echo.made << 16, 64 << 20)
+
+    async def test_calls_are_answered_in_their_order(self) -> None:
+        """
+        Whichever is ready first.
+        """
+        slow = self.client.call(SERVER, "later", [CLIENT, 1])
+        rows = self.client.call(SERVER, "rows", [CLIENT, 300], MEMO.read_row)
+        quick = self.client.call(SERVER, "echo", [CLIENT, 3])
+        while len(self.echo.heard) < 3:
+            await deferLater(reactor, 0.001)
+        self.assertFalse(slow.called or rows.called or quick.called)
+        self.echo.waiting.pop().answer(wire.encode_answer(1))
+        self.assertEqual(await slow, 1)
+        self.assertEqual(len((await rows)["updates"]), 300)
+        self.assertEqual(await quick, 3)
+
+    async def test_who_calls_without_waiting_is_heard_up_to_a_bound(self) -> None:
+        """
+        What is beyond it is read when something was answered.
+        """
+        calls = [self.client.call(SERVER, "later", [CLIENT, number]) for number in range(2 * MOST_WAITING)]
+        answered = 0
+        while answered < len(calls):
+            while not self.echo.waiting:
+                await deferLater(reactor, 0.001)
+            self.assertLessEqual(len(self.echo.waiting), MOST_WAITING)
+            self.echo.waiting.pop(0).answer(wire.encode_answer(answered))
+            answered += 1
+        self.assertEqual([await call for call in calls], list(range(answered)))
+
+    async def test_connections_end_as_http_has_it(self) -> None:
+        """
+        After the last answer, which comes first; a body that is announced is asked for.
+        """
+        call = wire.encode_call("rows", [CLIENT, 1])
+        for version, field in ((b"1.0", b""), (b"1.1", b"Connection: close\r\n")):
+            head = b"POST /RPC2 HTTP/%b\r\nHost: a\r\n%bContent-Length: %d\r\n\r\n"
+            _, talk = await self.raw(head % (version, field, len(call)) + call)
+            await talk.lost
+            start, _, body = talk.heard.partition(b"\r\n\r\n")
+            self.assertTrue(start.startswith(b"HTTP/1.1 200 OK\r\n"))
+            self.assertIn(b"Connection: close", start)
+            reader = wire.RowReader(MEMO.read_row)
+            reader.feed(body)
+            self.assertEqual(len(reader.close()["updates"]), 1)
+        head = b"POST /RPC2 HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
+        answer, _ = await self.raw(head)
+        self.assertEqual(answer, b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    async def test_what_is_no_http_is_refused_and_counted(self) -> None:
+        """
+        After the answers to what came before it, and nothing is read any more.
+        """
+        call = wire.encode_call("echo", [CLIENT, 5])
+        good = b"POST /RPC2 HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (len(call), call)
+        _, talk = await self.raw(good + b"hello\r\n\r\n" + good)
+        await talk.lost
+        self.assertEqual(talk.heard.count(b"HTTP/1.1 200 OK"), 1)
+        self.assertLess(talk.heard.index(b"HTTP/1.1 200 OK"), talk.heard.index(b"HTTP/1.1 400 Bad Request"))
+        self.assertEqual((self.server.refused, self.echo.heard), (1, ["echo"]))
+
+    async def test_a_connection_at_which_nobody_calls_ends(self) -> None:
+        """
+        Soon before the first call, late after one; one with a call that is not answered does not.
+        """
+        for words in (b"", b"POST /RPC2 HTTP/1.1\r\nHost: a\r\n"):
+            talk = await self.connect(words)
+            self.timed.advance(HANDSHAKE)
+            await talk.lost
+        await self.client.call(SERVER, "echo", [CLIENT, 5])
+        later = self.client.call(SERVER, "later", [CLIENT, 5])
+        while not self.echo.waiting:
+            await deferLater(reactor, 0.001)
+        self.timed.advance(IDLE)
+        self.echo.waiting.pop().answer(wire.encode_answer(6))
+        self.assertEqual(await later, 6)
+        self.timed.advance(IDLE)
+        port: Any = self.port
+        while port.factory.protocols:
+            await deferLater(reactor, 0.001)
 
     async def test_many_rows_come_as_rows(self) -> None:
         """
