@@ -21,7 +21,6 @@ WITHOUT_MIRROR = {
     "config/model.py": "values; tests/config/test_load.py makes and compares them",
     "services/call_records.py": "a part of the node, which tests/services/test_node.py drives",
     "services/cluster.py": "values and interfaces",
-    "services/forwarding.py": "a part of both proxies, which tests/services/test_fork_proxy.py drives",
     "services/proxy.py": "what both proxies share: the tests of the two are its tests",
     "services/sip_services.py": "the same",
     "sync/effects.py": "values; tests/sync/test_engine.py compares them",

@@ -9,7 +9,7 @@ none as bad.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zope.interface import Interface
 
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from sipxha.net.endpoint import Endpoint
 
 # ruff: noqa: N805  (the methods of an Interface have no self)
+
+Remains = tuple[Any, ...]
+"""
+What is left of an INVITE that was answered: plain tuples, strings, bytes and
+numbers, for which the garbage collector has no work.
+"""
 
 SILENT, UNREACHABLE, UNAVAILABLE = FAILINGS = ("silent", "unreachable", "unavailable")
 """Why a hop is left for the next one: it said nothing, could not be sent to, or answered 503."""
@@ -121,6 +127,16 @@ class Branch:
         self._reason = reason
         if self._answered and self._key is not None:
             self._endpoint.cancel(self._key, reason)
+
+    def leave(self, remains: Remains) -> None:
+        """
+        Have our observer hear no more of this INVITE.
+
+        A further 2xx is told to the transaction user, together with
+        C{remains}, unless it comes from a hop that we had left.
+        """
+        if self._key is not None:
+            self._endpoint.leave(self._key, remains)
 
     def next_hop(self) -> None:
         """

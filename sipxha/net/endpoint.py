@@ -22,7 +22,7 @@ from zope.interface import Interface
 from sipxha.auth.security_events import MALFORMED, SecurityEvents
 from sipxha.config.model import DEFAULT_LIMITS, Limits, Ports
 from sipxha.errors import LocalError, RemoteError
-from sipxha.net.branch import FAILINGS, Branch, IBranchObserver
+from sipxha.net.branch import FAILINGS, Branch, IBranchObserver, Remains
 from sipxha.net.driver import Driver
 from sipxha.net.hep import Mirror
 from sipxha.net.siblings import HANDED, Siblings
@@ -42,7 +42,7 @@ from sipxha.transaction.vocabulary import ClientKey, Effect, ServerKey
 
 # ruff: noqa: N805  (the methods of an Interface have no self)
 
-__all__ = ["Branch", "Endpoint", "IBranchObserver", "ITransactionUser"]
+__all__ = ["Branch", "Endpoint", "IBranchObserver", "ITransactionUser", "Remains"]
 
 LARGE = 1300
 """More bytes than this do not go over UDP if it can be helped (RFC 3261 section 18.1.1)."""
@@ -79,6 +79,14 @@ class ITransactionUser(Interface):
         """
         The sender gave up this INVITE, which still has no final answer.  The
         CANCEL itself is answered already; C{reason} is its Reason (RFC 3326).
+        """
+
+    def answered_late(remains: Remains, response: Response) -> Remains:
+        """
+        A further 2xx to an INVITE, of which all that is left is what was said
+        to L{Branch.leave<sipxha.net.branch.Branch.leave>}.  Our own Via is removed.
+
+        @return: what is left of it now.
         """
 
     def server_failed(transaction: ServerKey) -> None:
@@ -157,6 +165,7 @@ class Endpoint(Service):
             reactor, listen, ports, self, tls, limits, is_neighbour, self._siblings, advertised, mirror
         )
         self._attempts: dict[ClientKey, _Attempt] = {}
+        self._left: dict[tuple[str, ...], Remains] = {}
         self._held: dict[ServerKey, Flow] = {}
         self.is_draining = False
         self._own_addresses = frozenset((listen, advertised))
@@ -394,6 +403,15 @@ class Endpoint(Service):
         if self._transports.withdraw(hop, key):
             self.send_failed(key)
 
+    def leave(self, key: ClientKey, remains: Remains) -> None:
+        """
+        Keep no more of an INVITE that had its 2xx than C{remains}; called by
+        L{Branch}.
+        """
+        if key in self._attempts and self._layer.rests(key):
+            self._settle(key)
+            self._left[tuple(key)] = remains
+
     # For our transports
 
     def message_received(self, message: Message, flow: Flow) -> None:
@@ -521,6 +539,14 @@ class Endpoint(Service):
         response = response_to(request, error.status, reason, to_tag=ids.tag(self._mint))
         self.send_stateless_response(response, flow)
 
+    def _settle(self, key: ClientKey) -> None:
+        """
+        Nobody has to hear any more of what was sent.
+        """
+        attempt = self._attempts.pop(key, None)
+        if attempt is not None:
+            self._transports.withdraw(attempt.hop, key)
+
     # Effects
 
     def _perform(self, effect: Effect) -> None:
@@ -587,9 +613,19 @@ class Endpoint(Service):
         self._user.ack_received(effect.request, effect.flow)
 
     def _response_arrived(self, effect: vocabulary.ResponseArrived) -> None:
-        attempt = self._attempts.get(effect.key)
-        if attempt is not None:
-            attempt.branch.answer_received(effect.key, attempt.hop, effect.response)
+        key, response = effect
+        status = response.status
+        attempt = self._attempts.get(key)
+        if attempt is None:
+            remains = self._left.get(key)
+            if remains is not None:
+                response.pop_first("via")
+                self._left[key] = self._user.answered_late(remains, response)
+            return
+        if status >= 300 or (status >= 200 and key.method != "INVITE"):
+            # What comes now the transaction keeps to itself.
+            self._settle(key)
+        attempt.branch.answer_received(key, attempt.hop, response)
 
     def _client_silent(self, effect: vocabulary.ClientSilent) -> None:
         attempt = self._attempts.get(effect.key)
@@ -613,9 +649,8 @@ class Endpoint(Service):
     def _finished(self, effect: vocabulary.Finished) -> None:
         key = effect.key
         if isinstance(key, ClientKey):
-            attempt = self._attempts.pop(key, None)
-            if attempt is not None:
-                self._transports.withdraw(attempt.hop, key)
+            if self._left.pop(key, None) is None:
+                self._settle(key)
         elif (flow := self._held.pop(key, None)) is not None:
             self._transports.connections.let_go(flow, key)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from sipxha.cdr import observe
+from sipxha.net.endpoint import Remains
 from sipxha.routing import route_state
 from sipxha.routing.caller_alias import CallerAliases
 from sipxha.routing.flow_token import is_token
@@ -22,7 +23,9 @@ from sipxha.services.proxy import IDENTITY, OPENS_DIALOG, Proxy
 from sipxha.sip.address import Address
 from sipxha.sip.grammar import MalformedField
 from sipxha.sip.hop import Flow
+from sipxha.sip.limits import UNLIMITED
 from sipxha.sip.message import Request, Response
+from sipxha.sip.parser import parse_message
 from sipxha.sip.uri import Uri
 
 LONGEST_NAME = 512
@@ -144,16 +147,42 @@ class AuthProxy(Proxy):
         elif request.method == "REFER":
             self.log_event(observe.transferred, request)
 
+    def returning(self, request: Request, response: Response, admission: Admission) -> None:
+        """
+        Give a caller his own name back.
+        """
+        if self._renames(admission):
+            _take_back(request, response)
+
     def answering(self, request: Request, response: Response, admission: Admission) -> None:
         """
-        Give a caller his own name back, and log that a call was set up.
+        Log that a call was set up.
         """
-        if self.aliases or admission.names is not None:
-            response.set("from", request.get("from") or "")
-            if request.to_tag:
-                response.set("to", request.get("to") or "")
         if request.method == "INVITE" and 200 <= response.status < 300:
             self.log_event(observe.set_up, request, response)
+
+    def remains(self, request: Request, admission: Admission) -> Remains:
+        """
+        The INVITE as it came, and whether somebody has another name in it.
+        """
+        return (request.encode(), self._renames(admission))
+
+    def returning_late(self, remains: Remains, response: Response, *, is_repeated: bool) -> None:
+        """
+        Do the same as ever, for which the INVITE is read again.
+        """
+        written, renames = remains
+        if is_repeated and not renames:
+            return
+        request = parse_message(written, UNLIMITED)
+        assert isinstance(request, Request)
+        if renames:
+            _take_back(request, response)
+        if not is_repeated:
+            self.log_event(observe.set_up, request, response)
+
+    def _renames(self, admission: Admission) -> bool:
+        return bool(self.aliases) or admission.names is not None
 
     def _give_alias(self, request: Request) -> CallerNames | None:
         """
@@ -216,6 +245,15 @@ def _rename(request: Request, names: CallerNames) -> None:
         request.set("from", names.alias)
     elif request.to_tag == tag:
         request.set("to", names.own)
+
+
+def _take_back(request: Request, response: Response) -> None:
+    """
+    Name everybody as the sender of C{request} did.
+    """
+    response.set("from", request.get("from") or "")
+    if request.to_tag:
+        response.set("to", request.get("to") or "")
 
 
 def _is_safe(request: Request) -> bool:

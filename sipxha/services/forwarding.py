@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from sipxha.errors import SipxhaError
-from sipxha.net.endpoint import Branch, Endpoint, IBranchObserver
+from sipxha.net.endpoint import Branch, Endpoint, IBranchObserver, Remains
 from sipxha.routing import fork
 from sipxha.routing.flow_token import is_token
 from sipxha.routing.route import next_hop
@@ -72,9 +72,20 @@ class Forwarder(Protocol):
         @return: the next hop: its URI, or a flow of ours.
         """
 
+    def returning(self, request: Request, response: Response, admission: Admission) -> None:
+        """
+        Make of a response what the sender of the request can understand.
+        """
+
     def answering(self, request: Request, response: Response, admission: Admission) -> None:
         """
-        Hear of a response to a request, before it is sent upstream.
+        Hear of a response to a request, before it is sent upstream; not of the
+        repetition of a 2xx.
+        """
+
+    def remains(self, request: Request, admission: Admission) -> Remains:
+        """
+        Say what has to be known of an INVITE, to send a late 2xx upstream.
         """
 
     def ended(self, transaction: ServerKey) -> None:
@@ -315,6 +326,7 @@ class Forwarding:
         if response.status == 408 and self.request.method != "INVITE":
             # RFC 4320 section 4.2: it would come too late for anybody.
             return
+        self._proxy.returning(self.request, response, self._admission)
         if not (200 <= response.status < 300 and self._is_repeated(response)):
             self._proxy.answering(self.request, response, self._admission)
         self._proxy.endpoint.respond(self._transaction, response)
@@ -336,10 +348,7 @@ class Forwarding:
             if timer is not None:
                 timer.cancel()
                 self._timer = None
-            # What refers to itself stays in memory until the collector comes.
-            for branch in self._branches:
-                branch.forget()
-            self._branches.clear()
+            self._leave()
             self._proxy.ended(self._transaction)
             return
         deadline = self._context.next_deadline()
@@ -353,6 +362,20 @@ class Forwarding:
             )
         elif deadline < timer.getTime():
             timer.reset(max(0.0, deadline - self._now()))
+
+    def _leave(self) -> None:
+        """
+        Keep nothing but what a late 2xx needs: it is what a node is full of, 32
+        seconds for each call.
+        """
+        remains: Remains | None = None
+        if self._dialogs and self.request.method == "INVITE":
+            own = self._proxy.remains(self.request, self._admission)
+            remains = (tuple(self._transaction), self._dialogs, *own)
+        # What refers to itself stays in memory until the collector comes.
+        for branch in self._branches:
+            branch.forget(remains)
+        self._branches.clear()
 
     def _deadline_passed(self) -> None:
         self._timer = None
@@ -403,10 +426,14 @@ class _ForwardingBranch:
         elif not self._ended:
             self._end(487)
 
-    def forget(self) -> None:
+    def forget(self, remains: Remains | None) -> None:
         """
         There will be nothing more to cancel.
+
+        @param remains: what is left of the request, if there may be more answers.
         """
+        if self._branch is not None and remains is not None:
+            self._branch.leave(remains)
         self._branch = None
 
     def _end(self, status: int) -> None:

@@ -18,7 +18,7 @@ from zope.interface import implementer
 from sipxha.auth import identity as signed_identity
 from sipxha.auth.security_events import REFUSED
 from sipxha.cdr.event import CallStateEvent
-from sipxha.net.endpoint import Endpoint, ITransactionUser
+from sipxha.net.endpoint import Endpoint, ITransactionUser, Remains
 from sipxha.routing import loop
 from sipxha.routing.fork import MAX_BREADTH, Target
 from sipxha.routing.route import OwnNames, take_own_maddr, take_own_routes
@@ -133,9 +133,27 @@ class Proxy:
         Hear of a request that was let in, before it is sent anywhere.
         """
 
+    def returning(self, request: Request, response: Response, admission: Admission) -> None:
+        """
+        Make of a response what the sender of the request can understand.
+        """
+
     def answering(self, request: Request, response: Response, admission: Admission) -> None:
         """
-        Hear of a response to a request, before it is sent upstream.
+        Hear of a response to a request, before it is sent upstream; not of the
+        repetition of a 2xx.
+        """
+
+    def remains(self, request: Request, admission: Admission) -> Remains:
+        """
+        Say what L{returning_late} has to know of an INVITE that was answered.
+        """
+        return ()
+
+    def returning_late(self, remains: Remains, response: Response, *, is_repeated: bool) -> None:
+        """
+        Do L{returning}, and L{answering} if this is a further dialog, with
+        what is left of the INVITE.
         """
 
     # ITransactionUser
@@ -200,6 +218,18 @@ class Proxy:
         forwarding = self._forwardings.get(transaction)
         if forwarding is not None:
             forwarding.cancel(reason)
+
+    def answered_late(self, remains: Remains, response: Response) -> Remains:
+        """
+        Pass on a 2xx that comes again, or from one more phone (RFC 3261
+        section 16.7 step 5).
+        """
+        transaction, dialogs, *own = remains
+        tag = response.to_tag
+        is_repeated = tag in dialogs
+        self.returning_late(tuple(own), response, is_repeated=is_repeated)
+        self.endpoint.respond(ServerKey._make(transaction), response)
+        return remains if is_repeated else (transaction, (*dialogs, tag), *own)
 
     def server_failed(self, transaction: ServerKey) -> None:
         """

@@ -23,7 +23,7 @@ from zope.interface import implementer
 from sipxha.auth.digest import Authenticator
 from sipxha.auth.security_events import REFUSED
 from sipxha.errors import LocalError, RemoteError
-from sipxha.net.endpoint import Endpoint, ITransactionUser
+from sipxha.net.endpoint import Endpoint, ITransactionUser, Remains
 from sipxha.registry.binding import Binding
 from sipxha.registry.gruu import Gruus
 from sipxha.registry.register import (
@@ -166,6 +166,12 @@ class RegistrarUser:
         """
         Nothing to do: an INVITE is answered as soon as it is there.
         """
+
+    def answered_late(self, remains: Remains, response: Response) -> Remains:
+        """
+        Nothing: it invites nobody.
+        """
+        return remains
 
     def server_failed(self, transaction: ServerKey) -> None:
         """

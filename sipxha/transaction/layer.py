@@ -312,6 +312,12 @@ class TransactionLayer:
         server = self._servers.get(key)
         return server is not None and (server.state is _PROCEEDING or server.state is _TRYING)
 
+    def rests(self, key: ClientKey) -> bool:
+        """
+        Whether this transaction is over but for repetitions of its answer.
+        """
+        return key in self._resting
+
     # Time
 
     def next_deadline(self) -> float | None:

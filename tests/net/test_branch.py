@@ -69,6 +69,32 @@ class AnswerTests(BranchCase):
         self.answer(request, 200)
         self.assertEqual(self.observer.responses[0].rows("via"), branch.request.rows("via"))
 
+    def test_who_has_left_an_answered_invite_leaves_further_2xx_to_the_user(self) -> None:
+        """
+        Who is told what was left of it; and nothing can be left while an
+        answer is waited for, or when that was a failure.
+        """
+        branch = self.ask(ONE)
+        ((request, _),) = self.take()
+        branch.leave(("early",))
+        self.answer(request, 180)
+        self.answer(request, 200)
+        branch.leave(("left",))
+        self.answer(request, 200)
+        self.answer(request, 202)
+        self.assertEqual(self.heard_since(), [("answered", ONE), 180, 200])
+        self.assertEqual(
+            [(each[0], each[1]) for each in self.user.heard], [("late", ("left",)), ("late", ("left", 200))]
+        )
+        self.assertEqual(self.user.heard[0][2].rows("via"), branch.request.rows("via"))
+        refused = self.ask(ONE)
+        ((request, _),) = self.take()
+        self.answer(request, 486)
+        refused.leave(("left",))
+        self.assertEqual((self.endpoint._attempts, len(self.endpoint._left)), ({}, 1))
+        self.reactor.advance(32)
+        self.assertEqual((self.endpoint.transactions, self.endpoint._left), (0, {}))
+
     def test_provisional_answers_but_100_and_one_final_are_passed_on(self) -> None:
         """
         A sign of life is reported once; every 2xx is passed on.

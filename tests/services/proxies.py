@@ -143,6 +143,7 @@ class Surroundings:
         Give C{proxy} its endpoint.
         """
         proxy.endpoint = self.endpoint  # type: ignore[assignment]
+        self.endpoint.user = proxy
 
     def credentials(self, method: str, uri: str, password: str = "secret") -> str:
         """

@@ -112,8 +112,12 @@ class AuthProxyTests(SynchronousTestCase):
             branch.answer(200, "<sip:202@10.1.1.9:5062>")
         self.assertEqual(self.around.log.types, "S")
         branch.answer(200, "<sip:202@10.1.1.10>", to_tag="other")
+        branch.answer(200, "<sip:202@10.1.1.10>", to_tag="other")
         self.assertEqual(self.around.log.types, "SS")
-        self.assertEqual(self.endpoint.statuses, [100, 200, 200, 200, 200])
+        self.assertEqual(self.endpoint.statuses, [100, 200, 200, 200, 200, 200])
+        first, *_, last = self.around.log.events
+        self.assertEqual((last.to_tag, last.contact), ("other", "<sip:202@10.1.1.10>"))
+        self.assertEqual((last.branch_id, last.via_count), (first.branch_id, first.via_count))
 
     def test_failures_are_the_forking_proxys_to_log(self) -> None:
         """
@@ -358,9 +362,11 @@ class AuthProxyTests(SynchronousTestCase):
         own, shown = f"<sip:201@{DOMAIN}>;tag=caller", f"{alias};tag=caller"
         branch = self.invite("sip:9555@gw1.net")
         self.assertEqual(branch.request.get("from"), shown)
-        branch.answer(200, "<sip:gw1.net>")
-        self.assertEqual(self.endpoint.responses[-1][1].get("from"), own)
-        self.assertEqual(self.around.log.events[-1].from_url, own)
+        for tag in ("far", "far", "other"):
+            # The first, the same again, and that of one more phone behind the gateway.
+            branch.answer(200, "<sip:gw1.net>", to_tag=tag)
+            self.assertEqual(self.endpoint.responses[-1][1].get("from"), own)
+        self.assertEqual([event.from_url for event in self.around.log.events], [own, own])
         (record,) = branch.request.rows("record-route")
         self.proxy.aliases = CallerAliases()
         there = a_request("INFO", "sip:gw1.net", "far", route=record)

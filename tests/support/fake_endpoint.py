@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 
-from sipxha.net.endpoint import IBranchObserver
+from sipxha.net.endpoint import IBranchObserver, ITransactionUser, Remains
 from sipxha.sip.hop import Flow, Hop
 from sipxha.sip.message import Request, Response
 from sipxha.sip.response import response_to
@@ -30,6 +30,7 @@ class FakeBranch:
         first_answer: float | None,
         suffix: str = "",
         last_answer: float | None = None,
+        user: ITransactionUser | None = None,
     ) -> None:
         self.suffix = suffix
         self.request = request
@@ -38,7 +39,17 @@ class FakeBranch:
         self.last_answer = last_answer
         self.is_cancelled = False
         self.reason: str | None = None
+        self.remains: Remains | None = None
+        """What is left of it, if its observer hears no more."""
+
         self._observer = observer
+        self._user = user
+
+    def leave(self, remains: Remains) -> None:
+        """
+        Remember what the transaction user is to know.
+        """
+        self.remains = remains
 
     def cancel(self, reason: str | None = None) -> None:
         """
@@ -62,7 +73,11 @@ class FakeBranch:
             response.add("contact", contact)
         for name, value in fields.items():
             response.add(name.replace("_", "-"), value)
-        self._observer.response_received(self, response)  # type: ignore[arg-type]
+        if self.remains is None:
+            self._observer.response_received(self, response)  # type: ignore[arg-type]
+        elif status < 300:
+            assert self._user is not None
+            self.remains = self._user.answered_late(self.remains, response)
 
 
 class FakeEndpoint:
@@ -81,6 +96,7 @@ class FakeEndpoint:
         """What a service of the same process answers without being sent a request."""
 
         self.pinged: list[Flow] = []
+        self.user: ITransactionUser | None = None
         self._tags = itertools.count(1)
 
     def respond(self, transaction: ServerKey, response: Response) -> None:
@@ -108,7 +124,7 @@ class FakeEndpoint:
         """
         Remember the request.
         """
-        branch = FakeBranch(request, hops, observer, first_answer, branch_suffix, last_answer)
+        branch = FakeBranch(request, hops, observer, first_answer, branch_suffix, last_answer, self.user)
         self.branches.append(branch)
         return branch
 

@@ -20,7 +20,7 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from sipxha.net.branch import Branch, IBranchObserver
+from sipxha.net.branch import Branch, IBranchObserver, Remains
 from sipxha.net.endpoint import ITransactionUser
 from sipxha.net.stream import SipStream
 from sipxha.sip.hop import Flow, Hop
@@ -291,6 +291,13 @@ class RecordingUser:
         Keep it.
         """
         self.heard.append(("cancelled", transaction))
+
+    def answered_late(self, remains: Remains, response: Response) -> Remains:
+        """
+        Keep it, and add its status to what is left.
+        """
+        self.heard.append(("late", remains, response))
+        return (*remains, response.status)
 
     def server_failed(self, transaction: ServerKey) -> None:
         """

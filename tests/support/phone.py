@@ -21,7 +21,7 @@ from twisted.internet.interfaces import IDelayedCall
 from zope.interface import implementer
 
 from sipxha.config.model import Ports
-from sipxha.net.endpoint import Branch, Endpoint, IBranchObserver, ITransactionUser
+from sipxha.net.endpoint import Branch, Endpoint, IBranchObserver, ITransactionUser, Remains
 from sipxha.sip import ids
 from sipxha.sip.address import Address
 from sipxha.sip.auth_fields import Challenge
@@ -613,6 +613,12 @@ class Phone(MultiService):
         request = self._ringing.pop(transaction, None)
         if request is not None:
             self.endpoint.respond(transaction, response_to(request, 487, to_tag=ids.tag(mint)))
+
+    def answered_late(self, remains: Remains, response: Response) -> Remains:
+        """
+        Nothing: the observers of its INVITEs stay.
+        """
+        return remains
 
     def server_failed(self, transaction: ServerKey) -> None:
         """
