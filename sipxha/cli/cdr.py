@@ -93,7 +93,7 @@ def cdr() -> None:
     """
 
 
-@cdr.command(name="list")
+@cdr.command(name="list", short_help="List the calls that ended.")
 @_choosing
 @click.option(
     "--limit",
@@ -194,7 +194,10 @@ def _calls(
         raise click.UsageError(str(error)) from None
     settings = read_config(config)
     if settings.call_resolver is None:
-        fail(f"{settings.path} has no <call-resolver>")
+        fail(
+            f"{settings.path} has no <call-resolver>",
+            "run this on the node that has it: the first, as 'sipxha init' makes them",
+        )
     if user is not None and "@" not in user:
         user = f"{user}@{settings.domain.name}"
     codes = tuple(each for each in statuses if isinstance(each, str))

@@ -71,7 +71,7 @@ def cert() -> None:
     """
 
 
-@cert.command()
+@cert.command(short_help="Make an authority.")
 @click.argument("folder", metavar="[DIR]", type=click.Path(path_type=Path), default=Path("ca"))
 @click.option("--domain", required=True, callback=_name, help="The SIP domain of the cluster.")
 def ca(folder: Path, domain: str) -> None:
@@ -88,7 +88,7 @@ def ca(folder: Path, domain: str) -> None:
     click.echo(f"{folder}/ca.crt and {folder}/ca.key are made; keep ca.key to yourself")
 
 
-@cert.command()
+@cert.command(short_help="Make the key and the certificate of a node.")
 @click.argument("name", metavar="NODE", callback=_name)
 @_domain_option
 @_authority_option
@@ -116,7 +116,7 @@ def node(name: str, domain: str, authority: Path, into: Path | None) -> None:
     click.echo(f"{folder}/node.crt is valid until {made.certificate.not_valid_after_utc:%Y-%m-%d}")
 
 
-@cert.command("sign")
+@cert.command("sign", short_help="Sign the key of a node that keeps it to itself.")
 @click.argument("request", metavar="REQUEST", type=click.Path(path_type=Path))
 @click.argument("name", metavar="NODE", callback=_name)
 @_domain_option
@@ -137,7 +137,7 @@ def sign_request(request: Path, name: str, domain: str, authority: Path) -> None
     click.echo(made.public_bytes(Encoding.PEM), nl=False)
 
 
-@cert.command()
+@cert.command(short_help="Show whose certificates files are, and until when.")
 @click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path(path_type=Path))
 @config_option
 @json_option

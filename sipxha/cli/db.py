@@ -187,7 +187,7 @@ def db() -> None:
     """Databases of call events and call detail records."""
 
 
-@db.command()
+@db.command(short_help="Create what is missing.")
 @_as_option
 @config_option
 @json_option
@@ -205,7 +205,7 @@ def upgrade(user: str | None, config: Path, as_json: bool) -> None:
     _run(config, as_json, _upgrade, user)
 
 
-@db.command()
+@db.command(short_help="Compare the databases with what this program needs.")
 @config_option
 @json_option
 def check(config: Path, as_json: bool) -> None:

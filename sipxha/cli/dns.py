@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -108,11 +108,27 @@ def _check(text: str, servers: list[tuple[str, int]], as_json: bool) -> None:
     if as_json:
         table(rows, COLUMNS, as_json=True)
     elif wrong:
-        table([row | {name: list(row[name]) for name in ("missing", "unexpected")} for row in wrong], COLUMNS)
+        _show(wrong)
     else:
         click.echo(f"all {len(rows)} sets of records are as they should be")
     if wrong:
         raise SystemExit(1)
+
+
+def _show(wrong: list[dict[str, Any]]) -> None:
+    """
+    Print what is wrong; a server that says nothing at all is one line.
+    """
+    answering = {row["server"] for row in wrong if row["state"] != "no answer"}
+    for server in dict.fromkeys(row["server"] for row in wrong if row["server"] not in answering):
+        click.echo(f"sipxha: {server} does not answer: is it a DNS server?", err=True)
+    rows = [
+        row | {name: list(row[name]) for name in ("missing", "unexpected")}
+        for row in wrong
+        if row["server"] in answering
+    ]
+    if rows:
+        table(rows, COLUMNS)
 
 
 def _asked(config: Config) -> list[tuple[str, int]]:

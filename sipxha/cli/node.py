@@ -34,7 +34,7 @@ def _server(ctx: click.Context, option: click.Parameter, value: str) -> tuple[st
 _folder = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 
 
-@node.command()
+@node.command(short_help="Make the folder of a further node.")
 @_folder
 @click.argument("server", metavar="NAME=ADDR", callback=_server)
 def add(folder: Path, server: tuple[str, str]) -> None:
@@ -58,7 +58,7 @@ def add(folder: Path, server: tuple[str, str]) -> None:
     click.echo("Then start the new node; it takes users and registrations from the others.")
 
 
-@node.command()
+@node.command(short_help="Take a node out of the others.")
 @_folder
 @click.argument("name", metavar="NAME")
 def remove(folder: Path, name: str) -> None:

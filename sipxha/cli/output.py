@@ -21,6 +21,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
     from sipxha.config.model import Config
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -28,6 +31,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 CONFIG_PLACES = (Path("etc/sipxha.xml"), Path("/etc/sipxha/sipxha.xml"))
 """Where the configuration is looked for when neither option nor environment name it."""
 
+
+_FOLDED = 2
+"""Columns of which a terminal always has room for one."""
 
 VARIABLE = "SIPXHA_CONFIG"
 """What names it in the environment."""
@@ -125,6 +131,7 @@ def table(
     Columns that a row lacks are empty (C{null} in JSON).  A L{datetime} is
     printed as ISO 8601 in UTC in JSON, and in local time, with the zone's
     name, for people; a mapping is an object in JSON, and a list for people.
+    Where a terminal is too narrow, each row is written downwards.
     """
     if as_json:
         print_json([{column: row.get(column) for column in columns} for row in rows])
@@ -139,16 +146,51 @@ def table(
     shown = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for column in columns:
         shown.add_column(column.replace("_", " "), overflow="fold")
-    for row in rows:
-        shown.add_row(*(Text(_as_text(row.get(column))) for column in columns))
+    cells = [[as_text(row.get(column)) for column in columns] for row in rows]
+    for line in cells:
+        shown.add_row(*map(Text, line))
     console = Console()
-    if not console.is_terminal:
-        # Nothing is folded for a pipe.
-        console = Console(width=10_000)
     if title is not None:
         # A title of the table itself would be folded to the table's width.
         console.print(Text(title, style="table.title"), soft_wrap=True)
-    console.print(shown)
+    if not console.is_terminal:
+        # Nothing is folded for a pipe, and nothing filled up.
+        console = Console(width=10_000)
+        with console.capture() as capture:
+            console.print(shown)
+        print("\n".join(line.rstrip() for line in capture.get().splitlines()))  # noqa: T201
+    elif len(columns) > _FOLDED and _width(console, shown) > console.width:
+        _print_downwards(console, columns, cells)
+    else:
+        console.print(shown)
+
+
+def _width(console: Console, shown: Table) -> int:
+    """
+    How wide a table would be if there were room.
+    """
+    return console.measure(shown, options=console.options.update(max_width=10_000)).maximum
+
+
+def _print_downwards(console: Console, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """
+    Print rows that are too wide for the terminal, a line for each cell: in
+    columns of a few letters nobody can read, or copy, what is in them.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    widest = max(map(len, columns))
+    for number, row in enumerate(rows):
+        if number:
+            console.print()
+        shown = Table.grid(padding=(0, 2))
+        shown.add_column(no_wrap=True, min_width=widest, style="table.header")
+        shown.add_column(overflow="fold")
+        for column, cell in zip(columns, row, strict=True):
+            if cell:
+                shown.add_row(column.replace("_", " "), Text(cell))
+        console.print(shown)
 
 
 def print_json(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -164,7 +206,10 @@ def _as_json(value: object) -> str:
     return str(value)
 
 
-def _as_text(value: object) -> str:
+def as_text(value: object) -> str:
+    """
+    A value as people read it.
+    """
     if value is None:
         return ""
     if isinstance(value, datetime):

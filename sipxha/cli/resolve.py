@@ -54,7 +54,10 @@ def resolve(config: Path, start: str | None, end: str | None, redo: bool, as_jso
         raise click.UsageError(str(error)) from None
     settings = read_config(config)
     if settings.call_resolver is None:
-        fail(f"{settings.path} has no <call-resolver>")
+        fail(
+            f"{settings.path} has no <call-resolver>",
+            "run this on the node that has it: the first, as 'sipxha init' makes them",
+        )
     report = _run(settings, None if told == Window() else told, redo)
     _tell(report, as_json)
     if not any(host.fault is None for host in report.hosts):

@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 import click
 
 from sipxha.cli.completion import complete_user
-from sipxha.cli.output import as_owner, config_option, fail, json_option, read_config, table
+from sipxha.cli.output import as_owner, as_text, config_option, fail, json_option, read_config, table
 
 if TYPE_CHECKING:
     from sipxha.config.model import NodeName
@@ -214,10 +214,37 @@ def status(config: Path, as_json: bool) -> None:
     state = _timed(ask(config, "/status"))
     if as_json:
         table([state], STATUS_COLUMNS, as_json=True)
-    else:
-        # One object reads better downwards.
-        rows = [{"what": name.replace("_", " "), "value": state.get(name)} for name in STATUS_COLUMNS]
-        table(rows, ("what", "value"))
+        return
+    # One object reads better downwards.
+    names = [name for name in STATUS_COLUMNS if name != "call_resolver"]
+    table([{"what": name.replace("_", " "), "value": state.get(name)} for name in names], ("what", "value"))
+    if state.get("call_resolver"):
+        click.echo()
+        _show_resolver(state["call_resolver"])
+
+
+def _show_resolver(resolver: dict[str, Any]) -> None:
+    """
+    Show how far each host of call events has been read, and whose clock is wrong.
+    """
+    last, skews = resolver["last_pass"], resolver["skews"]
+    hosts = [
+        {
+            "host": host,
+            "read_to": read_to and datetime.fromisoformat(read_to),
+            "clock": f"{skews['by_clock'][host]:+.1f} s" if host in skews["by_clock"] else None,
+            "missing": resolver["missing"].get(host),
+        }
+        for host, read_to in resolver["read_to"].items()
+    ]
+    passed = "no pass yet" if last is None else f"last pass {as_text(datetime.fromisoformat(last))}"
+    open_calls = resolver["open_calls"]
+    title = f"Call resolver: {passed}" + ("" if open_calls is None else f", {open_calls} calls may change")
+    table(hosts, ("host", "read_to", "clock", "missing"), title=title)
+    for skew in skews["by_events"]:
+        click.echo(
+            "the clock of {ahead} is at least {seconds:.1f} s ahead of that of {behind}".format(**skew)
+        )
 
 
 @click.command()

@@ -143,7 +143,7 @@ def remove(name: str, config: Path) -> None:
         _confirm(settings, users.remove_user(settings.users, identity, settings.node.name))
 
 
-@user.command("list")
+@user.command("list", short_help="All users with what they may do.")
 @json_option
 @config_option
 def list_(as_json: bool, config: Path) -> None:

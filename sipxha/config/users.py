@@ -89,8 +89,8 @@ class NotAUserName(LocalError):
     This cannot be the name of a user.
     """
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"{name!r} cannot be a user: expected NAME or NAME@DOMAIN")
+    def __init__(self, name: str, domain: str) -> None:
+        super().__init__(f"{name!r} cannot be a user: expected NAME or NAME@{domain}")
 
 
 def identity_of(name: str, domain: str) -> str:
@@ -102,10 +102,10 @@ def identity_of(name: str, domain: str) -> str:
     try:
         uri = Uri.parse(f"sip:{name}" if "@" in name else f"sip:{name}@{domain}")
     except MalformedField as found:
-        raise NotAUserName(name) from found
+        raise NotAUserName(name, domain) from found
     user, _, host = uri.identity().rpartition("@")
     if host != domain or uri.password is not None or _USERNAME.fullmatch(user) is None:
-        raise NotAUserName(name)
+        raise NotAUserName(name, domain)
     return f"{user}@{host}"
 
 

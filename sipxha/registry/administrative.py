@@ -54,11 +54,13 @@ def removal(registry: Registry, identity: str, contact: str, terms: Terms, now: 
     current = registry.current(identity, now)
     if contact == MARKER:
         if not current:
-            raise RegistrationRefused(404, "Nothing Is Bound")
+            raise RegistrationRefused(404, f"nothing is bound to {identity}")
         return _registration(registry, identity, (), remove_all=True)
     offer = read_contact(Address.parse(contact), 0, terms)._replace(expires=0, reg_id=0)
     if not any(replaces(offer, row) for row in current):
-        raise RegistrationRefused(404, "That Contact Is Not Bound")
+        raise RegistrationRefused(
+            404, f"{contact} is not bound to {identity}; 'sipxha registrations' shows what is"
+        )
     return _registration(registry, identity, (offer,))
 
 

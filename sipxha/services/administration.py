@@ -84,7 +84,7 @@ class Administration:
         """
         identity, contact = self._asked(posted)
         if not self._knows(identity):
-            raise RegistrationRefused(404, f"there is no user {identity}")
+            raise RegistrationRefused(404, f"there is no user {identity}; 'sipxha user list' shows who is")
         return self._do(binding(self._registry, identity, contact, self._terms))
 
     def unregister(self, posted: Any) -> Deferred[int]:

@@ -71,11 +71,50 @@ class CheckTests(SynchronousTestCase):
         self.port_number: int = self.port.getsockname()[1]
         self.config.write_text(CONFIGURATION.format(port=self.port_number))
 
-    def check(self) -> Result:
+    def check(self, *options: str) -> Result:
         """
         Run the verb.
         """
-        return CliRunner().invoke(main, ["check", "--config", str(self.config)])
+        return CliRunner().invoke(main, ["check", "--config", str(self.config), *options])
+
+    def test_programs_get_an_object_for_each_finding(self) -> None:
+        """
+        With file and line where it names them; none where all is well.
+        """
+        self.port.close()
+        result = self.check("--json")
+        self.assertEqual((result.exit_code, json.loads(result.output)), (0, []))
+        (self.home / "data").chmod(0o755)
+        (self.home / "credential.xml").write_text(MD5_ONLY)
+        result = self.check("--json")
+        error, warning = json.loads(result.output)
+        self.assertEqual(result.exit_code, 1)
+        self.assertEqual(
+            error,
+            {
+                "severity": "error",
+                "file": f"{self.home}/credential.xml",
+                "line": None,
+                "message": "200@example.com has no SHA-256 hash: use sipxha user passwd",
+            },
+        )
+        self.assertEqual((warning["severity"], warning["file"]), ("warning", None))
+        self.assertIn("is open to others", warning["message"])
+
+    def test_programs_get_what_is_wrong_with_the_configuration(self) -> None:
+        """
+        Before anything else is looked at, as people do.
+        """
+        self.config.write_text(self.config.read_text().replace("<node ", "<nodde "))
+        result = self.check("--json")
+        rows = json.loads(result.output)
+        self.assertEqual(result.exit_code, 1)
+        self.assertEqual(
+            [(row["file"], row["line"]) for row in rows], [(str(self.config), 1), (str(self.config), 3)]
+        )
+        self.config.unlink()
+        (row,) = json.loads(self.check("--json").output)
+        self.assertEqual((row["line"], row["message"]), (None, "No such file or directory"))
 
     def test_a_good_node_can_start(self) -> None:
         """

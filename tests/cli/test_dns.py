@@ -5,6 +5,7 @@ Tests for L{sipxha.cli.dns}.
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 from click.testing import CliRunner, Result
@@ -114,6 +115,21 @@ class CheckTests(TestCase):
         (line,) = [line for line in result.output.splitlines() if "127.0.0.1 port" in line]
         for part in ("sipx2.example.com", "differs", "127.1.1.2", "127.1.1.9"):
             self.assertIn(part, line)
+
+    async def test_a_server_that_says_nothing_is_one_line(self) -> None:
+        """
+        And not one for each name; programs get those.
+        """
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+            silent.bind(("127.0.0.1", 0))
+            port = silent.getsockname()[1]
+        config = str(self.folder / PAIR[0].name / "sipxha.xml")
+        command = ["--check", "--config", config, "--server", f"127.0.0.1:{port}"]
+        result: Result = await deferToThread(CliRunner().invoke, dns, command)
+        said = f"sipxha: 127.0.0.1 port {port} does not answer: is it a DNS server?\n"
+        self.assertEqual((result.exit_code, result.output), (1, said))
+        result = await deferToThread(CliRunner().invoke, dns, [*command, "--json"])
+        self.assertEqual({row["state"] for row in json.loads(result.stdout)}, {"no answer"})
 
     async def test_programs_get_all_of_it(self) -> None:
         """

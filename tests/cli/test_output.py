@@ -31,6 +31,11 @@ def verb(config: Path, as_json: bool, what: str) -> None:
         read_config(config)
     elif what == "wide":
         table([{"user": "x" * 300}], ("user",), title="a title " * 30)
+    elif what == "narrow":
+        contact = "<sip:201@" + "x" * 60 + ">"
+        table(
+            [{"user": "201", "contact": contact, "live": True}, {"user": "202"}], ("user", "contact", "live")
+        )
     elif what == "where":
         click.echo(str(config))
     else:
@@ -103,6 +108,23 @@ class OutputTests(SynchronousTestCase):
         lines = run("wide").stdout.splitlines()
         self.assertEqual(lines[0], "a title " * 30)
         self.assertEqual(lines[3].split(), ["x" * 300])
+
+    def test_a_pipe_is_not_filled_up(self) -> None:
+        """
+        With blanks that nobody sees, but diff does.
+        """
+        self.assertEqual([line for line in run("table").stdout.splitlines() if line != line.rstrip()], [])
+
+    def test_a_row_that_does_not_fit_the_terminal_is_written_downwards(self) -> None:
+        """
+        A cell in one piece can be read and copied; empty ones are left out.
+        """
+        terminal = {"TTY_COMPATIBLE": "1", "TERM": "dumb"}
+        lines = [line.rstrip() for line in run("narrow", COLUMNS="80", **terminal).stdout.splitlines()]
+        contact = "<sip:201@" + "x" * 60 + ">"
+        self.assertEqual(lines, ["user     201", f"contact  {contact}", "live     yes", "", "user     202"])
+        wide = run("narrow", COLUMNS="120", TTY_COMPATIBLE="1", TERM="xterm").stdout
+        self.assertIn("───", wide)
 
     def test_json_is_an_array_of_objects_in_utc(self) -> None:
         """

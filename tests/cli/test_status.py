@@ -36,6 +36,18 @@ ROW = {
 }
 
 
+RESOLVER = {
+    "last_pass": "2026-11-21T11:00:05Z",
+    "open_calls": 2,
+    "read_to": {"localhost": "2026-11-21T11:00:04Z", "sipx2.example.com:5433": None},
+    "missing": {"sipx2.example.com:5433": "Connection refused"},
+    "skews": {
+        "by_clock": {"localhost": 0.0},
+        "by_events": [{"ahead": "a", "behind": "b", "seconds": 3.25, "seen": "2026-11-21T10:59:00Z"}],
+    },
+}
+
+
 class FakeNode:
     """
     A node with one registration and one peer.
@@ -53,6 +65,7 @@ class FakeNode:
             "ready": True,
             "started": "2026-11-21T11:00:00Z",
             "transactions": {"proxy": 2, "registrar": 0},
+            "call_resolver": RESOLVER,
         }
 
     def registrations(self, user: str | None) -> Sequence[dict[str, Any]]:
@@ -118,6 +131,22 @@ class StatusTests(TestCase):
         (row,) = json.loads((await self.run_verb("status", "--json")).stdout)
         self.assertEqual((row["ready"], row["started"]), (True, "2026-11-21T11:00:00Z"))
         self.assertEqual(row["transactions"], {"proxy": 2, "registrar": 0})
+        self.assertEqual(row["call_resolver"], RESOLVER)
+
+    async def test_the_call_resolver_has_a_line_for_each_host(self) -> None:
+        """
+        Up to when it was read, whether its clock is right, and why it was not.
+        """
+        self.start()
+        lines = (await self.run_verb("status")).stdout.splitlines()
+        (place,) = [place for place, line in enumerate(lines) if line.startswith("Call resolver: last pass ")]
+        self.assertTrue(lines[place].endswith(", 2 calls may change"))
+        self.assertEqual(lines[place + 1].split(), ["host", "read", "to", "clock", "missing"])
+        self.assertEqual(lines[place + 3].split()[0], "localhost")
+        self.assertTrue(lines[place + 3].endswith("+0.0 s"))
+        self.assertEqual(lines[place + 4].split(), ["sipx2.example.com:5433", "Connection", "refused"])
+        self.assertEqual(lines[place + 5], "the clock of a is at least 3.2 s ahead of that of b")
+        self.assertNotIn("{", "".join(lines))
 
     async def test_registrations_have_the_columns_of_the_registry(self) -> None:
         """
