@@ -10,6 +10,7 @@ with the process; the records of calls do not depend on it.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -55,13 +56,9 @@ class LiveCall(NamedTuple):
     """The proxies that have seen anything of it."""
 
 
-class _Call:
-    __slots__ = ("events", "until")
-
-    def __init__(self) -> None:
-        self.events: list[CallStateEvent] = []
-        self.until = 0.0
-        """When to forget it, whatever became of it."""
+# When to forget a call, whatever became of it, and its events: as plain tuples,
+# for these are thousands, and a named one the garbage collector looks at for ever.
+_Kept = tuple[float, tuple[tuple[object, ...], ...]]
 
 
 class LiveCalls:
@@ -74,8 +71,8 @@ class LiveCalls:
     def __init__(self, limits: Limits = LIMITS, most: int = MOST) -> None:
         self._limits = limits
         self._most = most
-        self._calls: dict[str, _Call] = {}
-        self._over: dict[str, _Call] = {}
+        self._calls: dict[str, _Kept] = {}
+        self._over: OrderedDict[str, _Kept] = OrderedDict()
         """Those that ended, as far as is known here, and whose end another node may have to know."""
 
         # For longer than a request alone is taken for a ringing call.
@@ -93,14 +90,15 @@ class LiveCalls:
         if call is None:
             if len(self._calls) >= self._most:
                 self._make_room(event.event_time)
-            call = self._over.pop(event.call_id, None) or _Call()
-            self._calls[event.call_id] = call
-        if len(call.events) < (MOST_ENDS if event.event_type == "E" else MOST_EVENTS):
-            call.events.append(event)
+            call = self._over.pop(event.call_id, None) or (0.0, ())
+        until, events = call
+        if len(events) < (MOST_ENDS if event.event_type == "E" else MOST_EVENTS):
+            events = (*events, tuple(event))
+        if event.event_type not in "EF":
+            until = event.event_time + self._limits.max_call
+        self._calls[event.call_id] = (until, events)
         if event.event_type in "EF":
-            self._end(call, event)
-            return
-        call.until = event.event_time + self._limits.max_call
+            self._end(events, event)
 
     def told(self, now: float) -> list[CallStateEvent]:
         """
@@ -109,29 +107,33 @@ class LiveCalls:
         for calls in (self._calls, self._over):
             _expire(calls, now)
         return [
-            event for calls in (self._calls, self._over) for call in calls.values() for event in call.events
+            CallStateEvent._make(event)
+            for calls in (self._calls, self._over)
+            for _, events in calls.values()
+            for event in events
         ]
 
-    def _end(self, call: _Call, event: CallStateEvent) -> None:
+    def _end(self, kept: tuple[tuple[object, ...], ...], event: CallStateEvent) -> None:
         """
         See what an end or a failure ends.
         """
-        answered = {_tags(one) for one in call.events if one.event_type == "S"}
-        if answered - {_tags(one) for one in call.events if one.event_type == "E"}:
+        events = [CallStateEvent._make(one) for one in kept]
+        answered = {_tags(one) for one in events if one.event_type == "S"}
+        if answered - {_tags(one) for one in events if one.event_type == "E"}:
             return
-        began = [one.event_time for one in call.events if one.event_type == "R"]
+        began = [one.event_time for one in events if one.event_type == "R"]
         if event.event_type == "F" and (
-            event.failure_status in CHALLENGES or not _is_at_the_door(event, call)
+            event.failure_status in CHALLENGES or not _is_at_the_door(event, events)
         ):
             # Of an attempt that goes on, or of one branch as an authproxy of old tells it.
             return
         del self._calls[event.call_id]
         # Where the request is known, another one elsewhere is hardly younger.
-        call.until = (min(began) if began else event.event_time) + self._ended_for
-        if call.until > event.event_time:
+        until = (min(began) if began else event.event_time) + self._ended_for
+        if until > event.event_time:
             if len(self._over) >= self._most:
-                del self._over[next(iter(self._over))]
-            self._over[event.call_id] = call
+                self._over.popitem(last=False)
+            self._over[event.call_id] = (until, kept)
 
     def _make_room(self, now: float) -> None:
         _expire(self._calls, now)
@@ -143,16 +145,16 @@ class LiveCalls:
                 del self._calls[call_id]
 
 
-def _expire(calls: dict[str, _Call], now: float) -> None:
-    for call_id in [call_id for call_id, call in calls.items() if call.until <= now]:
+def _expire(calls: dict[str, _Kept], now: float) -> None:
+    for call_id in [call_id for call_id, (until, _) in calls.items() if until <= now]:
         del calls[call_id]
 
 
-def _is_at_the_door(failure: CallStateEvent, call: _Call) -> bool:
+def _is_at_the_door(failure: CallStateEvent, events: list[CallStateEvent]) -> bool:
     """
     Whether the failure is what the caller heard.
     """
-    return any(one.event_type == "R" and one.branch_id == failure.branch_id for one in call.events)
+    return any(one.event_type == "R" and one.branch_id == failure.branch_id for one in events)
 
 
 def live_calls(events: Iterable[CallStateEvent], now: float, limits: Limits = LIMITS) -> list[LiveCall]:

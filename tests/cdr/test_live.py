@@ -4,6 +4,7 @@ Tests for L{sipxha.cdr.live}.
 
 from __future__ import annotations
 
+import gc
 from random import Random
 
 from hypothesis import given
@@ -150,6 +151,25 @@ class MemoryTests(SynchronousTestCase):
         self.take(calls.requested(), *(calls.set_up(103.0 + n, cseq=n) for n in range(100)))
         self.take(calls.ended(300.0, cseq=200))
         self.assertEqual(len(self.live), 0)
+
+    def test_calls_that_are_kept_are_nothing_to_the_garbage_collector(self) -> None:
+        """
+        Those that are talked in, and those that ended.
+        """
+        live = LiveCalls(LIMITS)
+        gc.collect()
+        before = len(gc.get_objects())
+        for number in range(500):
+            call_id = f"c{number}"
+            live.take(calls.requested(call_id=call_id))
+            live.take(calls.set_up(call_id=call_id))
+            if number % 2:
+                live.take(calls.ended(call_id=call_id))
+        # Once for each layer of tuples.
+        for _ in range(3):
+            gc.collect()
+        self.assertLess(len(gc.get_objects()) - before, 50)
+        self.assertEqual((len(live), len(live.told(170.0))), (250, 1250))
 
     def test_a_flood_costs_the_oldest_their_place(self) -> None:
         """
