@@ -16,7 +16,6 @@ import hmac
 from collections import OrderedDict
 from collections.abc import Callable
 from enum import Enum
-from typing import NamedTuple
 from zlib import crc32
 
 from sipxha.sip.seal import seal
@@ -41,12 +40,6 @@ class Standing(Enum):
     GOOD = "good"
 
 
-class _Used(NamedTuple):
-    issued: int
-    highest: int
-    username: str
-
-
 class Nonces:
     """
     The nonces of one node, for all of its services.
@@ -64,7 +57,10 @@ class Nonces:
         self._node = node
         self._lifetime = lifetime
         self._remembered = remembered
-        self._used: OrderedDict[str, _Used] = OrderedDict()
+        # When each was issued in milliseconds, its highest count, and who
+        # answered it.  A plain tuple, for a named one, which the garbage
+        # collector looks at for ever, would be the most of what a registrar keeps.
+        self._used: OrderedDict[str, tuple[int, int, str]] = OrderedDict()
         self._owner: str | None = None
         # Nonces issued in this or an earlier millisecond are stale.
         self._horizon = -1
@@ -102,24 +98,24 @@ class Nonces:
         if owner != self._owner or issued <= self._horizon or now * 1000 >= issued + self._lifetime * 1000:
             return Standing.STALE
         used = self._used.get(nonce)
-        return Standing.STALE if used is not None and count <= used.highest else Standing.GOOD
+        return Standing.STALE if used is not None and count <= used[1] else Standing.GOOD
 
     def accept(self, nonce: str, count: int, now: float, username: str = "") -> None:
         """
         Remember that a good nonce was answered with this count, and by whom.
         """
-        self._used[nonce] = _Used(int(nonce.partition(_MARK)[0], 16), count, username)
-        oldest = next(iter(self._used.values()))
-        if now * 1000 >= oldest.issued + self._lifetime * 1000 or len(self._used) > self._remembered:
+        self._used[nonce] = (int(nonce.partition(_MARK)[0], 16), count, username)
+        issued, _, _ = next(iter(self._used.values()))
+        if now * 1000 >= issued + self._lifetime * 1000 or len(self._used) > self._remembered:
             self._used.popitem(last=False)
-            self._horizon = max(self._horizon, oldest.issued)
+            self._horizon = max(self._horizon, issued)
 
     def is_proved(self, nonce: str, username: str) -> bool:
         """
         Whether this user gave the right answer to this nonce before.
         """
         used = self._used.get(nonce)
-        return used is not None and used.username == username
+        return used is not None and used[2] == username
 
     def _seal(self, stamp: str, realm: str, algorithm: str) -> str:
         text = f"nonce:{stamp}:{algorithm}:{realm}".encode("utf-8", "surrogateescape")
