@@ -31,7 +31,11 @@ html_theme_options = {
     "page_width": "1100px",
     "sidebar_width": "240px",
     "fixed_sidebar": True,
+    "font_family": "system-ui, sans-serif",
+    "head_font_family": "system-ui, sans-serif",
 }
+html_static_path = ["_static"]
+html_css_files = ["sipxha.css"]
 html_show_sourcelink = False
 html_copy_source = False
 # Headings are linked to as GitHub names them.
