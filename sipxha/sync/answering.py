@@ -104,7 +104,7 @@ class Answering:
     def _push(self, exchange: int, link: Link, dialect: Dialect, call: rpc.Push) -> None:
         mesh = self._mesh
         self._require_offered(link)
-        is_resetting = link.pending is not None and isinstance(link.pending.call, rpc.Reset)
+        is_resetting = bool(link.calls) and isinstance(link.calls[0].call, rpc.Reset)
         if link.state is not State.REACHABLE and not is_resetting:
             mesh.feed(link, Input.PUSH_UNWELCOME)
             raise Fault(rpc.UNREACHABLE_PEER, f"push from UnReachable peer '{link.name}'")

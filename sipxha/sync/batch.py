@@ -22,6 +22,13 @@ from sipxha.sync.wire import I8, Fault, Value
 MOST_ROWS = 1000
 """Rows in one push or page; an update is never cut, so there may be some more."""
 
+MOST_PUSHES = 8
+"""
+Pushes that are under way at a time.  Each waits for the peer's disk, and what
+comes meanwhile should not wait for it twice; but the fewer they are, the more
+of it travels together.
+"""
+
 MOST_TEXT = 180_000
 """Characters in one push or page, likewise: as XML they must be below what a body may hold."""
 
@@ -38,6 +45,7 @@ class Batch(Dialect):
     name = "batch"
     prefix = "registrarSync2"
     most_rows = MOST_ROWS
+    most_pushes = MOST_PUSHES
     is_streamed = False
     has_digests = True
 

@@ -2,8 +2,10 @@
 What this node asks of its peers, and what becomes of it.
 
 One call at a time to each: pulls first, then a reset, then pushes, and when
-there is nothing to push, now and then a comparison (design 5.3, 5.8).  A peer
-that does not know a method is called in an older dialect.
+there is nothing to push, now and then a comparison (design 5.3, 5.8).  Only
+pushes need not wait for each other, in a dialect whose speakers take them in
+their order.  A peer that does not know a method is called in an
+older dialect.
 """
 
 from __future__ import annotations
@@ -47,7 +49,11 @@ class Calling:
         """
         Make the next call to a peer, if it is idle and there is one to make.
         """
-        if link.pending is not None or link.is_waiting or link.state is State.INCOMPATIBLE:
+        if link.is_waiting or link.state is State.INCOMPATIBLE:
+            return
+        if link.calls:
+            if self._may_follow(link):
+                self._next_push(link)
             return
         if link.state is State.UNREACHABLE and not link.wants_reset:
             return
@@ -72,6 +78,20 @@ class Calling:
             if check is not None:
                 self._call(link, *check)
 
+    def _may_follow(self, link: Link) -> bool:
+        """
+        Whether there is something to push, and it may leave before the pushes that are under way are answered.
+        """
+        last = link.calls[-1]
+        return (
+            len(link.calls) < link.dialect.most_pushes
+            and isinstance(last.call, rpc.Push)
+            and link.state is State.REACHABLE
+            and last.generation == link.generation
+            and not (link.pulls or link.wants_reset)
+            and link.offered < self._mesh.registry.largest_number(self._mesh.name)
+        )
+
     def _next_push(self, link: Link) -> None:
         """
         Push what the peer lacks, as much as may travel at once.
@@ -83,12 +103,13 @@ class Calling:
         """
         mesh = self._mesh
         push, link.ready = link.ready, None
-        if push is None or push.last_sent != link.sent:
+        offered = link.offered
+        if push is None or push.last_sent != offered:
             if link.dialect.most_rows:
-                rows = whole(mesh.registry.rows_after(mesh.name, link.sent, link.dialect.most_rows))
+                rows = whole(mesh.registry.rows_after(mesh.name, offered, link.dialect.most_rows))
             else:
-                rows = mesh.registry.next_update(mesh.name, link.sent)
-            push = rpc.Push(link.sent, rows)
+                rows = mesh.registry.next_update(mesh.name, offered)
+            push = rpc.Push(offered, rows)
             if not is_gapless(push.last_sent, rows):
                 link.ready, link.is_waiting = push, True
                 mesh.store([], link)
@@ -98,7 +119,7 @@ class Calling:
     def _call(self, link: Link, call: rpc.Call, mine: Digest | None = None) -> None:
         mesh = self._mesh
         id = mesh.next_id()
-        link.pending = Pending(id, call, link.generation, mine)
+        link.calls.append(Pending(id, call, link.generation, mine))
         self._calls[id] = link
         dialect = link.dialect
         method, params = dialect.write_call(mesh.name, call, mesh.now)
@@ -110,7 +131,9 @@ class Calling:
         """
         Whatever a peer answers says nothing any more.
         """
-        self._calls = {id: each for id, each in self._calls.items() if each is not link}
+        for pending in link.calls:
+            self._calls.pop(pending.id, None)
+        link.calls.clear()
 
     # --- dialects -----------------------------------------------------------
 
@@ -143,9 +166,9 @@ class Calling:
         A peer answered our call.
         """
         link = self._calls.pop(id, None)
-        if link is None or link.pending is None:
+        if link is None:
             return
-        pending, link.pending = link.pending, None
+        pending = _taken(link, id)
         link.is_falling = False
         if link.dialect is not link.spoken:
             link.spoken = link.dialect
@@ -162,8 +185,10 @@ class Calling:
                 self._healing.compare(link, call, pending.mine, digest_answered(value))
                 self._mesh.feed(link, Input.CHECKED)
         except rpc.Malformed as error:
+            self.forget(link)
             self._mesh.feed(link, Input.BROKEN, str(error))
         except Fault as fault:
+            self.forget(link)
             self._mesh.feed(link, _FAILED[type(call)], str(fault))
 
     def failed(self, id: int, reason: str, code: int | None) -> None:
@@ -171,10 +196,11 @@ class Calling:
         A peer answered our call with a fault, or not at all, or with what is no answer.
         """
         link = self._calls.pop(id, None)
-        if link is None or link.pending is None:
+        if link is None:
             return
-        pending, link.pending = link.pending, None
+        pending = _taken(link, id)
         if code == rpc.UNKNOWN_METHOD and self._fall(link):
+            self.forget(link)
             if link.checks:
                 link.checks.clear()
                 link.check_at = self._mesh.now
@@ -182,6 +208,8 @@ class Calling:
         link.is_falling = False
         # The peer has reset us since: what it did in an earlier life says nothing.
         if pending.generation == link.generation:
+            # A push that follows one that was not taken is out of order.
+            self.forget(link)
             link.checks.clear()
             self._mesh.feed(link, _FAILED[type(pending.call)], reason)
 
@@ -226,6 +254,14 @@ class Calling:
             raise Fault(rpc.UPDATE_FAILED, f"update {first} answered by {number}")
         if pending.generation == link.generation:
             self._numbering.peer_holds(link, number)
-            link.sent = number
+            link.sent = max(link.sent, number)
             self._mesh.emit(Acknowledged(link.name, number))
         self._mesh.feed(link, Input.PUSH_TAKEN)
+
+
+def _taken(link: Link, id: int) -> Pending:
+    """
+    The call of that name, which is under way no more.
+    """
+    place = next(place for place, each in enumerate(link.calls) if each.id == id)
+    return link.calls.pop(place)

@@ -31,6 +31,9 @@ class Dialect(ABC):
     most_rows: ClassVar[int] = 0
     """How many rows travel in one push or page; 0: one update in a push, and all rows in an answer."""
 
+    most_pushes: ClassVar[int] = 1
+    """How many pushes may be under way at a time."""
+
     is_streamed: ClassVar[bool] = True
     """Whether an answer of rows may be so long that it is read, and may be written, row by row."""
 

@@ -233,7 +233,7 @@ class Engine:
             is_trying = link.wants_reset or link.state is State.UNINITIALIZED
             if is_trying and (link.pulls or self.phase is Phase.GREETING):
                 return False
-            if link.pending is not None and self.phase < Phase.GREETING:
+            if link.calls and self.phase < Phase.GREETING:
                 return False
         return True
 

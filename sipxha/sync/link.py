@@ -143,7 +143,7 @@ TABLE: dict[tuple[State, Input], Cell | None] = {
 
 class Pending:
     """
-    The one call to a peer that is under way.
+    A call to a peer that is under way.
     """
 
     __slots__ = ("call", "generation", "id", "mine")
@@ -187,7 +187,9 @@ class Link:
     returned: int = 0
     """The last update of ours that the peer gave back to us."""
 
-    pending: Pending | None = None
+    calls: list[Pending] = field(default_factory=list)
+    """What is under way, in its order: one call, or several pushes."""
+
     pulls: dict[str, int | None] = field(default_factory=dict)
     """
     The registrars whose rows this peer is still to be asked for, in order, and from
@@ -222,6 +224,16 @@ class Link:
     """When a peer that stays Reachable has proved itself without a push."""
 
     last_fault: str = ""
+
+    @property
+    def offered(self) -> int:
+        """
+        The last own update that the peer has, or will have when it has taken what is under way.
+        """
+        last = self.calls[-1] if self.calls else None
+        if last is None or not isinstance(last.call, rpc.Push) or last.generation != self.generation:
+            return self.sent
+        return max(self.sent, last.call.rows[-1].update_number)
 
     def feed(self, event: Input, now: float) -> tuple[Do, ...]:
         """

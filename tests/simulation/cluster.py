@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from random import Random
 
 from sipxha.registry.binding import Binding, Key
@@ -26,6 +27,7 @@ from sipxha.sync.mesh import Phase, Settings
 START = 1_700_000_000.0
 TIMEOUT = 3.0
 MAX_EXPIRES = 7200
+NEVER = float("inf")
 NEAR = 3.0
 """Seconds by which nodes may differ on when a binding ends."""
 
@@ -221,6 +223,7 @@ class Cluster:
         self.doubling = 0.0
         self.promised: dict[Key, Rank] = {}
         self.calls = 0
+        self._lines: dict[tuple[str, str], Line] = {}
 
     # --- the world ----------------------------------------------------------
 
@@ -264,50 +267,18 @@ class Cluster:
         Take a call to its peer and the answer back, or fail it.
         """
         self.calls += 1
-        callee = self._by_name[call.peer]
-        body = wire.encode_call(call.method, call.params)
-        life = caller.life
-        is_over = False
+        place = caller.name, call.peer
+        line = self._lines.get(place)
+        if line is None or not line.may_carry():
+            if line is not None:
+                self.later(self.now, partial(line.fail, "connection lost"))
+            line = self._lines[place] = Line(self, caller, self._by_name[call.peer])
+        line.carry(call)
 
-        def over(act: Callable[[], None]) -> Callable[[], None]:
-            def once() -> None:
-                nonlocal is_over
-                if not is_over and caller.life == life:
-                    is_over = True
-                    act()
-
-            return once
-
-        def failed(reason: str) -> Callable[[], None]:
-            return over(lambda: caller.perform(caller.engine.call_failed(call.id, reason, caller.now())))
-
-        def answered(answer: bytes) -> Callable[[], None]:
-            return over(lambda: self._answer(caller, call, answer))
-
-        def answer(text: bytes) -> None:
-            if self._passes(callee, caller):
-                self.later(self._arrival(), answered(text))
-
-        caller.has_begun = caller.has_begun or call.rows is None
-
-        def arrive() -> None:
-            if caller.life != life and caller.has_begun:
-                # A dead process's last words may come between the pulls of its next life, not later.
-                return
-            if not callee.is_up:
-                failed("connection refused")()
-                return
-            callee.receive(body, answer)
-
-        self.later(self.now + TIMEOUT, failed("no answer"))
-        if self._passes(caller, callee):
-            at = self._arrival()
-            self.later(at, arrive)
-            if self.chance.random() < self.doubling:
-                # At-least-once delivery: the second copy's answer is nobody's.
-                self.later(at + 0.02, lambda: callee.receive(body, lambda _: None) if callee.is_up else None)
-
-    def _answer(self, caller: Node, call: fx.Call, text: bytes) -> None:
+    def answered(self, caller: Node, call: fx.Call, text: bytes) -> None:
+        """
+        An answer has arrived.
+        """
         try:
             if call.rows is None:
                 value: object = wire.decode_answer(text)
@@ -320,10 +291,16 @@ class Cluster:
             return
         caller.perform(caller.engine.call_answered(call.id, value, caller.now()))
 
-    def _passes(self, source: Node, target: Node) -> bool:
+    def passes(self, source: Node, target: Node) -> bool:
+        """
+        Whether what is sent now arrives.
+        """
         return (source.name, target.name) not in self.cut and self.chance.random() >= self.loss
 
-    def _arrival(self) -> float:
+    def arrival(self) -> float:
+        """
+        When it does.
+        """
         return self.now + self.chance.uniform(0.0005, 0.05)
 
     # --- what happens to it -------------------------------------------------
@@ -455,6 +432,111 @@ class Cluster:
             return False
         rows = ((node, row) for node in self.nodes for row in self._rows_of(node) if row.identity == identity)
         return all(abs(row.deadline - node.now()) > NEAR for node, row in rows)
+
+
+class _Carried:
+    """
+    A call that is not over.
+    """
+
+    def __init__(self, call: fx.Call) -> None:
+        self.call = call
+        self.answer: bytes | None = None
+
+
+class Line:
+    """
+    A connection, from one node to another: what is sent on it arrives in its
+    order, calls are answered in theirs, and where something is lost nothing
+    that follows gets through.
+    """
+
+    def __init__(self, cluster: Cluster, caller: Node, callee: Node) -> None:
+        self._cluster = cluster
+        self._caller, self._callee = caller, callee
+        self._life, self._callee_life = caller.life, callee.life
+        self._is_over = False
+        self._open: list[_Carried] = []
+        """What the caller waits for."""
+
+        self._heard: list[_Carried] = []
+        """What the callee has not answered."""
+
+        # When what was sent last arrives; for ever where it was lost.
+        self._there = self._back = 0.0
+
+    def may_carry(self) -> bool:
+        """
+        Whether it is for one more call: each begins another where nothing is under way.
+        """
+        is_same = self._life == self._caller.life and self._callee_life == self._callee.life
+        return is_same and bool(self._open) and not self._is_over
+
+    def carry(self, call: fx.Call) -> None:
+        """
+        Send a call.
+        """
+        cluster, caller, callee = self._cluster, self._caller, self._callee
+        carried = _Carried(call)
+        body = wire.encode_call(call.method, call.params)
+        self._open.append(carried)
+        caller.has_begun = caller.has_begun or call.rows is None
+
+        def arrive() -> None:
+            if caller.life != self._life and caller.has_begun:
+                # A dead process's last words may come between the pulls of its next life, not later.
+                return
+            if not callee.is_up:
+                self.fail("connection refused")
+                return
+            self._heard.append(carried)
+            callee.receive(body, answer)
+
+        def answer(text: bytes) -> None:
+            carried.answer = text
+            while self._heard and self._heard[0].answer is not None:
+                self._send_back(self._heard.pop(0))
+
+        def silent() -> None:
+            if carried in self._open:
+                self.fail("no answer")
+
+        cluster.later(cluster.now + TIMEOUT, silent)
+        if not cluster.passes(caller, callee):
+            self._there = NEVER
+        self._there = max(self._there, cluster.arrival())
+        if self._there < NEVER:
+            cluster.later(self._there, arrive)
+            if cluster.chance.random() < cluster.doubling:
+                # At-least-once delivery: the second copy's answer is nobody's.
+                cluster.later(
+                    self._there + 0.02,
+                    lambda: callee.receive(body, lambda _: None) if callee.is_up else None,
+                )
+
+    def _send_back(self, carried: _Carried) -> None:
+        if not self._cluster.passes(self._callee, self._caller):
+            self._back = NEVER
+        self._back = max(self._back, self._cluster.arrival())
+        if self._back < NEVER:
+            self._cluster.later(self._back, lambda: self._arrived(carried))
+
+    def _arrived(self, carried: _Carried) -> None:
+        if carried in self._open and self._caller.life == self._life:
+            self._open.remove(carried)
+            assert carried.answer is not None
+            self._cluster.answered(self._caller, carried.call, carried.answer)
+
+    def fail(self, reason: str) -> None:
+        """
+        Give up all that is under way.
+        """
+        self._is_over = True
+        carried, self._open = self._open, []
+        for each in carried:
+            if self._caller.life == self._life:
+                caller = self._caller
+                caller.perform(caller.engine.call_failed(each.call.id, reason, caller.now()))
 
 
 class Phone:

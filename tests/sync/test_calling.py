@@ -6,9 +6,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from sipxha.registry.binding import Binding
 from sipxha.sync import effects as fx
 from sipxha.sync import rpc
-from sipxha.sync.batch import BATCH, MOST_ROWS
+from sipxha.sync.batch import BATCH, MOST_PUSHES, MOST_ROWS, Batch
 from sipxha.sync.calling import CLIMB
 from sipxha.sync.dialect import Dialect
 from sipxha.sync.dialects import DIALECTS
@@ -19,6 +20,142 @@ from sipxha.sync.structs import MEMO, SIPX
 from sipxha.sync.wire import I8
 from tests.support.bindings import a_row
 from tests.sync.engine import ME, PEER, PULL, PUSH, RESET, THIRD, EngineCase
+
+
+class _Single(Batch):
+    """
+    One push at a time.
+    """
+
+    most_pushes = 1
+
+
+class FollowingTests(EngineCase):
+    """
+    Tests for pushes that do not wait for each other.
+    """
+
+    dialects = DIALECTS
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.calls: list[fx.Call] = []
+        self.operating(PEER)
+
+    def take(self, effects: list[fx.Effect]) -> None:
+        calls = [effect for effect in effects if isinstance(effect, fx.Call)]
+        self.calls += calls
+        super().take([effect for effect in effects if effect not in calls])
+
+    def operating(self, *peers: str, rows: tuple[Binding, ...] = ()) -> None:
+        self.make(*peers, rows=rows)
+        while self.calls:
+            call = self.calls.pop(0)
+            value: Any = I8(0)
+            if call.method == BATCH.pull:
+                value = {"updates": [], "updateNumber": I8(0), "more": False}
+            elif call.method == BATCH.digest:
+                value = {"rows": 0, "digest": "0" * 32}
+            self.take(self.engine.call_answered(call.id, value, self.now))
+        self.effects.clear()
+
+    def numbers(self) -> list[tuple[int, list[int]]]:
+        """
+        What each push under way says: the number before it, and those of its rows.
+        """
+        return [
+            (int(call.params[1]), [BATCH.read_row(row).update_number for row in call.params[2]])  # type: ignore
+            for call in self.calls
+        ]
+
+    def taken(self, place: int = 0, number: int | None = None) -> None:
+        call = self.calls.pop(place)
+        last = BATCH.read_row(call.params[2][-1]).update_number  # type: ignore[index]
+        self.take(self.engine.call_answered(call.id, I8(number or last), self.now))
+
+    def test_a_push_follows_the_one_before_it(self) -> None:
+        """
+        Up to a bound; what is beyond it travels together, when one was answered.
+        """
+        start = self.registry.update_number
+        for number in range(MOST_PUSHES + 3):
+            self.register(callid=str(number))
+        each = [(start + place, [start + place + 1]) for place in range(MOST_PUSHES)]
+        # Nothing was ever pushed before the first.
+        self.assertEqual(self.numbers(), [(0, each[0][1]), *each[1:]])
+        self.taken()
+        rest = [start + MOST_PUSHES + place for place in (1, 2, 3)]
+        self.assertEqual(self.numbers(), [*each[1:], (start + MOST_PUSHES, rest)])
+        self.assertEqual(self.engine.links[PEER].sent, start + 1)
+        while self.calls:
+            self.taken()
+        self.assertEqual(self.engine.links[PEER].sent, self.registry.update_number)
+
+    def test_an_answer_takes_nothing_back(self) -> None:
+        """
+        A peer that says that it has more has it.
+        """
+        self.register(callid="1")
+        self.register(callid="2")
+        self.taken(number=self.registry.update_number)
+        self.assertEqual(self.engine.links[PEER].sent, self.registry.update_number)
+        self.taken()
+        self.assertEqual(self.engine.links[PEER].sent, self.registry.update_number)
+
+    def test_what_follows_a_push_that_failed_says_nothing(self) -> None:
+        """
+        The peer is reset, and then gets what it says that it lacks.
+        """
+        self.register(callid="1")
+        self.register(callid="2")
+        sent = [row for _, rows in self.numbers() for row in rows]
+        lost, late = self.calls
+        self.calls.clear()
+        self.take(self.engine.call_failed(lost.id, "no answer", self.now))
+        self.assertEqual(self.state(), State.UNREACHABLE)
+        self.take(self.engine.call_answered(late.id, I8(sent[-1]), self.now))
+        self.assertEqual((self.engine.links[PEER].sent, self.calls), (0, []))
+        self.pass_time(1.5)
+        reset = self.calls.pop()
+        self.assertEqual(reset.method, BATCH.reset)
+        self.take(self.engine.call_answered(reset.id, I8(0), self.now))
+        self.assertEqual(self.numbers(), [(0, sent)])
+
+    def test_nothing_else_travels_while_pushes_do(self) -> None:
+        """
+        A pull or a reset waits until they are answered, and no push follows meanwhile.
+        """
+        self.register(callid="1")
+        self.engine.links[PEER].pulls[ME] = None
+        self.register(callid="2")
+        self.assertEqual(len(self.calls), 1)
+        self.taken()
+        self.assertEqual([call.method for call in self.calls], [BATCH.pull])
+
+    def test_a_peer_that_was_reset_meanwhile_is_pushed_to_when_all_is_answered(self) -> None:
+        """
+        What it says of pushes from before its reset does not count.
+        """
+        start = self.registry.update_number
+        self.register(callid="1")
+        self.receive(BATCH.reset, PEER, I8(0))
+        self.register(callid="2")
+        self.assertEqual(len(self.calls), 1)
+        self.taken()
+        self.assertEqual(self.numbers(), [(0, [start + 1, start + 2])])
+
+    def test_numbers_that_are_missing_wait_for_the_disk_behind_other_pushes_too(self) -> None:
+        """
+        And go on from the last that is under way.
+        """
+        first = self.register(callid="1")
+        self.has_disk = False
+        self.registry.apply([a_row(primary=ME, callid="2", update_number=first.update_number + 2)], self.now)
+        self.take(self.engine.updated(self.now))
+        self.assertEqual(len(self.calls), 1)
+        barrier = self.only(fx.Store)
+        self.take(self.engine.stored(barrier.token, self.now))
+        self.assertEqual(self.numbers()[1], (first.update_number, [first.update_number + 2]))
 
 
 class PushTests(EngineCase):
@@ -293,7 +430,7 @@ class BatchTests(EngineCase):
     Tests for many updates at once.
     """
 
-    dialects = (BATCH,)
+    dialects = (_Single(),)
 
     def operate(self) -> None:
         """
