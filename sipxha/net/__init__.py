@@ -5,7 +5,8 @@ Sockets: everything that touches the network, and nothing that decides.
     - endpoint: one SIP service's ports and transactions, and its user
     - branch: one request on its way through several hops
     - transports: which socket a SIP message takes
-    - siblings: what endpoints of one process hand each other without a socket
+    - siblings: the endpoints of one process, which need no socket for each other
+    - handover: a request between two of them, in place of both transactions
     - traffic: how many messages of what kind took which way
     - connections: and which of the connections over TCP and TLS
     - udp, stream: datagrams and connections that carry SIP

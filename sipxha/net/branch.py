@@ -2,17 +2,18 @@
 One request on its way through several hops.
 
 A L{Branch} decides which hop is tried next and what its observer hears of the
-answers (RFC 3263 section 4.3); the transactions and sockets are those of its
-L{Endpoint<sipxha.net.endpoint.Endpoint>}.  It looks no hop up, and remembers
-none as bad.
+answers (RFC 3263 section 4.3); the transactions, hand-overs and sockets are
+those of its L{Endpoint<sipxha.net.endpoint.Endpoint>}.  It looks no hop up, and
+remembers none as bad.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zope.interface import Interface
 
+from sipxha.net.handover import Handover, Remains
 from sipxha.sip.hop import Flow, Hop
 from sipxha.sip.message import Request, Response
 from sipxha.transaction.vocabulary import ClientKey
@@ -21,12 +22,6 @@ if TYPE_CHECKING:
     from sipxha.net.endpoint import Endpoint
 
 # ruff: noqa: N805  (the methods of an Interface have no self)
-
-Remains = tuple[Any, ...]
-"""
-What is left of an INVITE that was answered: plain tuples, strings, bytes and
-numbers, for which the garbage collector has no work.
-"""
 
 SILENT, UNREACHABLE, UNAVAILABLE = FAILINGS = ("silent", "unreachable", "unavailable")
 """Why a hop is left for the next one: it said nothing, could not be sent to, or answered 503."""
@@ -75,14 +70,16 @@ class Branch:
         "_endpoint",
         "_fallback",
         "_hops",
+        "_is_invite",
+        "_is_sent",
         "_key",
         "_reason",
+        "_request",
         "ended",
         "first_answer",
         "hop",
         "last_answer",
         "observer",
-        "request",
         "suffix",
     )
 
@@ -96,7 +93,6 @@ class Branch:
         first_answer: float | None,
         last_answer: float | None,
     ) -> None:
-        self.request = request
         self.observer = observer
         self.suffix = suffix
         self.first_answer = first_answer
@@ -104,9 +100,14 @@ class Branch:
         self.hop: Hop | Flow | None = None
         self.ended = False
         self._endpoint = endpoint
+        self._request: Request | None = request
+        """Until the end; with the Via of the first try on top, once there was one."""
+
+        self._is_sent = False
+        self._is_invite = request.method == "INVITE"
         self._hops = hops
         self._fallback: Hop | Flow | None = None
-        self._key: ClientKey | None = None
+        self._key: ClientKey | Handover | None = None
         self._answered = False
         self._cancelled = False
         self._reason: str | None = None
@@ -148,28 +149,42 @@ class Branch:
         else:
             self._end(503)
 
-    def answer_received(self, key: ClientKey, hop: Hop | Flow, response: Response) -> None:
+    def sign_of_life(self, key: ClientKey | Handover, hop: Hop | Flow) -> None:
+        """
+        One of our attempts was answered with a 100, or as good as that; called
+        by the L{Endpoint}.
+        """
+        if key != self._key:
+            self._late_life(key)
+            return
+        if not self._answered:
+            self._answered = True
+            self.observer.hop_answered(self, self.hop or hop)
+        if self._cancelled:
+            self._endpoint.cancel(key, self._reason)
+
+    def answer_received(self, key: ClientKey | Handover, hop: Hop | Flow, response: Response) -> None:
         """
         One of our attempts was answered; called by the L{Endpoint}.
+
+        @param response: Without our Via.
         """
-        response.pop_first("via")
         if key != self._key:
             self._late_answer_received(key, response)
             return
         status = response.status
+        if status < 200:
+            self.sign_of_life(key, hop)
+            if status > 100 and not self.ended:
+                self.observer.response_received(self, response)
+            return
         if not self._answered:
             self._answered = True
             if status != 503:
                 self.observer.hop_answered(self, self.hop or hop)
-        if status < 200:
-            if self._cancelled:
-                self._endpoint.cancel(key, self._reason)
-            if status > 100 and not self.ended:
-                self.observer.response_received(self, response)
-            return
         if self.ended:
             # Each 2xx of an INVITE is a dialog that somebody must end.
-            if status < 300 and self.request.method == "INVITE":
+            if status < 300 and self._is_invite:
                 self.observer.response_received(self, response)
             return
         if status == 503:
@@ -178,10 +193,10 @@ class Branch:
                 self._endpoint.failovers[UNAVAILABLE] += 1
                 self.next_hop()
                 return
-        self.ended = True
+        self._finish()
         self.observer.response_received(self, response)
 
-    def attempt_failed(self, key: ClientKey, hop: Hop | Flow, status: int) -> None:
+    def attempt_failed(self, key: ClientKey | Handover, hop: Hop | Flow, status: int) -> None:
         """
         One of our attempts came to nothing; called by the L{Endpoint}.
 
@@ -209,28 +224,40 @@ class Branch:
             self._endpoint.withdraw(key, hop)
 
     def _try(self, hop: Hop | Flow, *, may_detour: bool) -> None:
+        request = self._request
+        assert request is not None
+        if self._is_sent:
+            # What was sent stays as it was: its transaction may want it again.
+            request = request.copy()
+            request.pop_first("via")
+        self._is_sent = True
         self._answered = False
         # Patience is for those who have somewhere else to go.
         patience = self.first_answer if self._hops else self.last_answer
-        self._key, detoured = self._endpoint.attempt(self, hop, self.suffix, patience, may_detour=may_detour)
+        self._key, detoured = self._endpoint.attempt(self, request, hop, patience, may_detour=may_detour)
         self._fallback = hop if detoured else None
 
-    def _late_answer_received(self, key: ClientKey, response: Response) -> None:
+    def _late_life(self, key: ClientKey | Handover) -> None:
+        if self._is_invite:
+            self._endpoint.cancel(key, None)
+
+    def _late_answer_received(self, key: ClientKey | Handover, response: Response) -> None:
         """
         A hop that we had left answers after all.
         """
         status = response.status
-        if self.request.method == "INVITE":
-            if status < 200:
-                self._endpoint.cancel(key, None)
-            if not 200 <= status < 300:
+        if status < 200:
+            self._late_life(key)
+            return
+        if self._is_invite:
+            if status >= 300:
                 return
-        elif status < 200 or status == 503 or self.ended:
+        elif status == 503 or self.ended:
             return
         if not self.ended:
             # Whoever we turned to instead is not wanted any more.
             self.cancel(None)
-            self.ended = True
+            self._finish()
         self.observer.response_received(self, response)
 
     def _report_failed(self, hop: Hop | Flow) -> None:
@@ -240,9 +267,18 @@ class Branch:
             self.observer.hop_failed(self, hop)
 
     def _end(self, status: int) -> None:
-        self.ended = True
         if self._cancelled:
             status = 487
         elif status == 503 and isinstance(self.hop, Flow):
             status = 430
-        self.observer.response_received(self, self._endpoint.own_response(self.request, status))
+        assert self._request is not None
+        response = self._endpoint.own_response(self._request, status)
+        if self._is_sent:
+            response.pop_first("via")
+        self._finish()
+        self.observer.response_received(self, response)
+
+    def _finish(self) -> None:
+        # A branch is kept for as long as a 2xx may come again.
+        self.ended = True
+        self._request = None

@@ -22,8 +22,9 @@ from zope.interface import Interface
 from sipxha.auth.security_events import MALFORMED, SecurityEvents
 from sipxha.config.model import DEFAULT_LIMITS, Limits, Ports
 from sipxha.errors import LocalError, RemoteError
-from sipxha.net.branch import FAILINGS, Branch, IBranchObserver, Remains
+from sipxha.net.branch import FAILINGS, Branch, IBranchObserver
 from sipxha.net.driver import Driver
+from sipxha.net.handover import Handover, Remains, Sender
 from sipxha.net.hep import Mirror
 from sipxha.net.siblings import HANDED, Siblings
 from sipxha.net.sip_tls import SipTls
@@ -36,9 +37,8 @@ from sipxha.sip.message import MalformedMessage, Message, Request, Response
 from sipxha.sip.response import response_to
 from sipxha.sip.stamp import stamp
 from sipxha.transaction import vocabulary
-from sipxha.transaction.key import client_key
 from sipxha.transaction.layer import TransactionLayer
-from sipxha.transaction.vocabulary import ClientKey, Effect, ServerKey
+from sipxha.transaction.vocabulary import AckArrived, ClientKey, Effect, RequestArrived, ServerKey
 
 # ruff: noqa: N805  (the methods of an Interface have no self)
 
@@ -65,7 +65,7 @@ class ITransactionUser(Interface):
         L{check<sipxha.sip.check.check>} found well-formed.
 
         Every one wants an answer through L{Endpoint.respond}.  An INVITE wants
-        a 100 at once when its answer will take longer than 200 ms; nothing
+        L{Endpoint.trying} at once when its answer will take longer than 200 ms; nothing
         else ever does (RFC 4320), and a non-INVITE request that is not
         answered in 35 seconds is forgotten (L{server_failed}).
         """
@@ -161,9 +161,7 @@ class Endpoint(Service):
         self._layer = TransactionLayer()
         self._driver: Driver[Effect] = Driver(reactor, self._layer, self._perform, self._perform_failed)
         self._siblings = Siblings(reactor) if siblings is None else siblings
-        self._transports = Transports(
-            reactor, listen, ports, self, tls, limits, is_neighbour, self._siblings, advertised, mirror
-        )
+        self._transports = Transports(reactor, listen, ports, self, tls, limits, is_neighbour, mirror)
         self._attempts: dict[ClientKey, _Attempt] = {}
         self._left: dict[tuple[str, ...], Remains] = {}
         self._held: dict[ServerKey, Flow] = {}
@@ -196,6 +194,8 @@ class Endpoint(Service):
         @raise CannotBind: A port is not to be had; then none is kept.
         """
         self._transports.bind()
+        for transport, port in self._transports.bound.items():
+            self._siblings.add(transport, self.advertised, port, self)
 
     def startService(self) -> None:
         """
@@ -210,6 +210,7 @@ class Endpoint(Service):
         """
         Service.stopService(self)
         self._driver.stop()
+        self._siblings.remove(self)
         return self._transports.unbind()
 
     def port(self, transport: str) -> int | None:
@@ -242,16 +243,17 @@ class Endpoint(Service):
     @property
     def transactions(self) -> int:
         """
-        How many transactions are alive.
+        How many transactions are alive, and requests that siblings handed over
+        and that have no answer.
         """
-        return self._layer.live
+        return self._layer.live + self._siblings.unanswered(self)
 
     @property
     def unanswered(self) -> int:
         """
         How many requests still wait for their final answer.
         """
-        return self._layer.unanswered
+        return self._layer.unanswered + self._siblings.unanswered(self)
 
     @property
     def open_connections(self) -> int:
@@ -272,8 +274,28 @@ class Endpoint(Service):
     def respond(self, transaction: ServerKey, response: Response) -> None:
         """
         Answer a request.  An answer that comes too late is dropped.
+
+        @param response: Not to be changed any more.
         """
-        self._driver.perform(self._layer.respond(transaction, response, self._driver.now()))
+        if isinstance(transaction, Handover):
+            if transaction.respond(response):
+                self._count_answer(transaction.sender, response.status)
+            return
+        effects = self._layer.respond(transaction, response, self._driver.now())
+        self._driver.perform(effects)
+        if not effects and transaction.method == "INVITE":
+            sender = self._siblings.respond_late(transaction, response)
+            if sender is not None:
+                self._count_answer(sender, response.status)
+
+    def trying(self, transaction: ServerKey, request: Request) -> None:
+        """
+        Say that the answer to an INVITE will take its time: 100.
+        """
+        if not isinstance(transaction, Handover):
+            self.respond(transaction, response_to(request, 100))
+        elif transaction.trying():
+            self._count_answer(transaction.sender, 100)
 
     def request(
         self,
@@ -288,8 +310,7 @@ class Endpoint(Service):
         """
         Send a request to the first of these hops that takes it.
 
-        @param request: Without our Via; it is not changed, and must not be
-            until the final answer.
+        @param request: Without our Via; ours from now on.
 
         @param branch_suffix: Added to each branch parameter (RFC 3261 section
             16.6, point 8).
@@ -314,12 +335,16 @@ class Endpoint(Service):
         Two transactions for what a look into a table tells cost a third of a
         call.
 
-        @param request: As for L{request}.
+        @param request: Without our Via; it is not changed.
 
         @return: C{None} where this hop has to be sent it.
         """
-        response = self._transports.ask(request, hop)
+        sibling = self._siblings.at(hop)
+        if sibling is None or hop.transport not in self._transports.bound:
+            return None
+        response = sibling.answer_at_once(request, self._flow_to(hop))
         if response is not None:
+            count_request(self.sent[INSIDE], request.method)
             self.received[INSIDE][response.status // 100] += 1
         return response
 
@@ -330,13 +355,19 @@ class Endpoint(Service):
 
         Its branch follows from what came (RFC 3261 section 16.11), so that the
         ACK of a repeated 2xx is known again where it goes.
+
+        @param request: As for L{request}.
         """
         branch = _derived_branch(request) if request.has("via") else ids.branch(self._mint)
         for hop in hops:
             if self._transports.speaks(hop):
-                ack = request.copy()
-                self._prepend_via(ack, hop.transport, branch)
-                self._transports.request(ack, hop, None)
+                self._prepend_via(request, hop.transport, branch)
+                sibling = self._siblings.at(hop)
+                if sibling is None:
+                    self._transports.request(request, hop, None)
+                else:
+                    self.sent[INSIDE]["ACK"] += 1
+                    self._siblings.pass_on(sibling.ack_handed, AckArrived(request, self._flow_to(hop)))
                 return
 
     def send_stateless_response(self, response: Response, flow: Flow) -> None:
@@ -354,46 +385,51 @@ class Endpoint(Service):
     # For our branches
 
     def attempt(
-        self, branch: Branch, hop: Hop | Flow, suffix: str, patience: float | None, *, may_detour: bool
-    ) -> tuple[ClientKey, bool]:
+        self, branch: Branch, request: Request, hop: Hop | Flow, patience: float | None, *, may_detour: bool
+    ) -> tuple[ClientKey | Handover, bool]:
         """
         Send a branch's request to one hop; called by L{Branch}.
+
+        @param request: Without our Via; the hop's from now on.
 
         @param may_detour: Whether a request that is too large for UDP goes
             over TCP instead.
 
         @return: The transaction, and whether such a detour was taken.
         """
-        request = branch.request.copy()
-        branch_id = ids.branch(self._mint) + suffix
+        branch_id = ids.branch(self._mint) + branch.suffix
         self._prepend_via(request, hop.transport, branch_id)
+        sibling = self._siblings.at(hop)
+        if sibling is not None:
+            assert isinstance(hop, Hop)
+            # It cannot be dead while we live, and when we are late, so is it:
+            # patience would do nothing but harm.
+            handover = Handover(branch_id, self._sent_by(hop.transport), request.method)
+            handover.begin(self._siblings, self, branch, hop, sibling, self._flow_to(hop))
+            handover.send(request)
+            count_request(self.sent[INSIDE], request.method)
+            return handover, False
         detoured = False
-        if (
-            may_detour
-            and hop.transport == "udp"
-            and isinstance(hop, Hop)
-            and len(request.encode()) > LARGE
-            and not self._transports.is_sibling(hop)
-        ):
+        if may_detour and hop.transport == "udp" and isinstance(hop, Hop) and len(request.encode()) > LARGE:
             over_tcp = hop._replace(transport="tcp")
             if self._transports.speaks(over_tcp):
                 detoured = True
                 hop = over_tcp
                 request.replace_first("via", self._via("tcp", branch_id))
-        key = client_key(request)
+        key = ClientKey(branch_id, request.method)
         self._attempts[key] = _Attempt(branch, hop)
-        if self._transports.is_sibling(hop):
-            # It cannot be dead while we live; and when we are late, so is it.
-            patience = None
         self._driver.perform(self._layer.send(request, hop, self._driver.now(), patience))
         return key, detoured
 
-    def cancel(self, key: ClientKey, reason: str | None) -> None:
+    def cancel(self, key: ClientKey | Handover, reason: str | None) -> None:
         """
         Cancel an INVITE that has been answered provisionally; called by
         L{Branch}.
         """
-        self._driver.perform(self._layer.cancel(key, reason, self._driver.now()))
+        if isinstance(key, Handover):
+            key.cancel(reason)
+        else:
+            self._driver.perform(self._layer.cancel(key, reason, self._driver.now()))
 
     def withdraw(self, key: ClientKey, hop: Hop | Flow) -> None:
         """
@@ -403,12 +439,14 @@ class Endpoint(Service):
         if self._transports.withdraw(hop, key):
             self.send_failed(key)
 
-    def leave(self, key: ClientKey, remains: Remains) -> None:
+    def leave(self, key: ClientKey | Handover, remains: Remains) -> None:
         """
         Keep no more of an INVITE that had its 2xx than C{remains}; called by
         L{Branch}.
         """
-        if key in self._attempts and self._layer.rests(key):
+        if isinstance(key, Handover):
+            key.leave(remains)
+        elif key in self._attempts and self._layer.rests(key):
             self._settle(key)
             self._left[tuple(key)] = remains
 
@@ -426,13 +464,11 @@ class Endpoint(Service):
                 self._siblings.release()
 
     def _take(self, message: Message, flow: Flow) -> None:
-        # A sibling has looked at it already, and its Via is right as it is.
-        is_handed = flow.connection == HANDED
-        received = self.received[INSIDE if is_handed else flow.transport]
+        received = self.received[flow.transport]
         if isinstance(message, Request):
             count_request(received, message.method)
             try:
-                if not is_handed and not self._is_let_in(message, flow):
+                if not self._is_let_in(message, flow):
                     return
                 effects = self._layer.request_received(message, flow, self._driver.now())
             except MalformedMessage as error:
@@ -445,8 +481,7 @@ class Endpoint(Service):
             assert isinstance(message, Response)
             received[message.status // 100] += 1
             try:
-                if not is_handed:
-                    check(message)
+                check(message)
                 # RFC 3261 section 18.1.2: not ours, or misrouted.
                 if message.outline.host != self._host:
                     return
@@ -464,16 +499,6 @@ class Endpoint(Service):
         if flow.transport == "tls":
             self._note_alias(request, flow)
         return self.gate is None or not self._is_turned_away(request, flow, self.gate)
-
-    def answer_at_once(self, request: Request, flow: Flow) -> Response | None:
-        """
-        A sibling wants to know something.
-        """
-        response = None if self.at_once is None else self.at_once(request, flow)
-        if response is not None:
-            count_request(self.received[INSIDE], request.method)
-            self.sent[INSIDE][response.status // 100] += 1
-        return response
 
     def malformed_received(self, error: MalformedMessage, flow: Flow) -> None:
         """
@@ -504,15 +529,77 @@ class Endpoint(Service):
         """
         self._driver.perform(self._layer.transport_failed(key, self._driver.now()))
 
+    # For our siblings
+
+    def answer_at_once(self, request: Request, flow: Flow) -> Response | None:
+        """
+        A sibling wants to know something.
+        """
+        response = None if self.at_once is None else self.at_once(request, flow)
+        if response is not None:
+            count_request(self.received[INSIDE], request.method)
+            self.sent[INSIDE][response.status // 100] += 1
+        return response
+
+    def request_handed(self, handover: Handover, request: Request, flow: Flow) -> None:
+        """
+        A sibling, which has looked at it, hands us a request.
+        """
+        count_request(self.received[INSIDE], request.method)
+        self._driver.perform((RequestArrived(handover, request, flow),))
+
+    def ack_handed(self, arrived: AckArrived) -> None:
+        """
+        A sibling hands us the ACK of a 2xx.
+        """
+        self.received[INSIDE]["ACK"] += 1
+        self._driver.perform((arrived,))
+
+    def handover_cancelled(self, handover: Handover, reason: str | None) -> None:
+        """
+        A sibling gave up an INVITE.
+        """
+        self.received[INSIDE]["CANCEL"] += 1
+        handover.sender.sent[INSIDE]["CANCEL"] += 1
+        self._count_answer(handover.sender, 200)
+        if handover.is_open:
+            self._user.cancelled(handover, reason)
+
+    def answered_late(self, remains: Remains, response: Response) -> Remains:
+        """
+        A sibling has a further 2xx of an INVITE of which only this is left.
+        """
+        return self._user.answered_late(remains, response)
+
+    def handover_expired(self, handover: Handover) -> None:
+        """
+        Our user has left a request of a sibling without an answer.
+        """
+        self._user.server_failed(handover)
+
+    def _flow_to(self, hop: Hop | Flow) -> Flow:
+        """
+        How what we hand to a sibling comes to it.
+        """
+        transport = hop.transport
+        here = self._transports.bound[transport]
+        return Flow(transport, self.advertised, here, hop.address, hop.port, HANDED)
+
+    def _count_answer(self, sender: Sender, status: int) -> None:
+        self.sent[INSIDE][status // 100] += 1
+        sender.received[INSIDE][status // 100] += 1
+
     def _via(self, transport: str, branch: str) -> str:
         port = self._transports.port(transport)
         # RFC 5923 section 5: requests may come back on the same connection.
         alias = ";alias" if transport == "tls" else ""
         return f"SIP/2.0/{transport.upper()} {self._host}:{port};branch={branch}{alias};rport"
 
+    def _sent_by(self, transport: str) -> str:
+        return f"{self._host}:{self._transports.port(transport)}"
+
     def _prepend_via(self, request: Request, transport: str, branch: str) -> None:
-        sent_by = f"{self._host}:{self._transports.port(transport)}"
-        request.prepend_via(self._via(transport, branch), self._host, sent_by, branch)
+        request.prepend_via(self._via(transport, branch), self._host, self._sent_by(transport), branch)
 
     def _note_alias(self, request: Request, flow: Flow) -> None:
         via = request.via
@@ -570,10 +657,8 @@ class Endpoint(Service):
         self._transports.request(effect.request, effect.hop, key)
 
     def _repeat_request(self, effect: vocabulary.RepeatRequest) -> None:
-        if self._transports.is_sibling(effect.hop):
-            self._transports.request(effect.request, effect.hop, effect.key)
-        else:
-            self._transports.send(effect.data, effect.hop, effect.key)
+        self.sent[effect.hop.transport]["ACK"] += 1
+        self._transports.send(effect.data, effect.hop, effect.key)
 
     def _send_response(self, effect: vocabulary.SendResponse) -> None:
         self._transports.respond(effect.response, effect.flow, effect.key)
@@ -596,7 +681,7 @@ class Endpoint(Service):
             answer.add("retry-after", str(DRAIN_RETRY))
             self.respond(effect.key, answer)
             return
-        if effect.key.method == "INVITE" and effect.flow.transport != "udp":
+        if effect.key.method == "INVITE" and effect.flow.connection > 0:
             # A phone may ring for longer than a connection may be silent.
             self._held[effect.key] = effect.flow
             self._transports.connections.hold(effect.flow, effect.key)
@@ -615,11 +700,11 @@ class Endpoint(Service):
     def _response_arrived(self, effect: vocabulary.ResponseArrived) -> None:
         key, response = effect
         status = response.status
+        response.pop_first("via")
         attempt = self._attempts.get(key)
         if attempt is None:
             remains = self._left.get(key)
             if remains is not None:
-                response.pop_first("via")
                 self._left[key] = self._user.answered_late(remains, response)
             return
         if status >= 300 or (status >= 200 and key.method != "INVITE"):

@@ -20,9 +20,8 @@ from sipxha.config.model import DEFAULT_LIMITS, Limits, Ports
 from sipxha.errors import LocalError
 from sipxha.net.connections import Connections
 from sipxha.net.hep import Mirror
-from sipxha.net.siblings import HANDED, Siblings
 from sipxha.net.sip_tls import SipTls
-from sipxha.net.traffic import INSIDE, count_request, no_messages
+from sipxha.net.traffic import count_request, no_messages
 from sipxha.net.udp import MAX_DATAGRAM, SipDatagrams
 from sipxha.sip.hop import Flow, Hop
 from sipxha.sip.message import MalformedMessage, Message, Request, Response
@@ -47,13 +46,6 @@ class Receiver(Protocol):
     def malformed_received(self, error: MalformedMessage, flow: Flow) -> None:
         """
         Something came in that is no message.
-        """
-
-    def answer_at_once(self, request: Request, flow: Flow) -> Response | None:
-        """
-        Answer a request of a sibling that needs no transaction, if it is one.
-
-        @param request: As the sibling would send it, without its Via.
         """
 
     def send_failed(self, key: ClientKey | ServerKey) -> None:
@@ -86,7 +78,7 @@ class Transports:
 
     @ivar connections: Those over TCP and TLS.
 
-    @ivar sent: The messages that were given to a socket or a sibling, repetitions included.
+    @ivar sent: The messages that were given to a socket or handed to a sibling, repetitions included.
     """
 
     def __init__(
@@ -98,22 +90,16 @@ class Transports:
         tls: SipTls | None = None,
         limits: Limits = DEFAULT_LIMITS,
         is_neighbour: Callable[[str], bool] = lambda address: False,
-        siblings: Siblings | None = None,
-        advertised: str = "",
         mirror: Mirror | None = None,
     ) -> None:
         """
         @param tls: Must be there if a TLS port is.
         @param is_neighbour: Whether an address is that of a server of ours,
             which may open any number of connections.
-        @param siblings: Who else is in this process.
-        @param advertised: The address under which they know us.
         @param mirror: Sees what passes through the sockets.
         """
         self.receiver = receiver
         self.sent = no_messages()
-        self._siblings = siblings or Siblings(reactor)
-        self._advertised = advertised or listen
         self.connections = Connections(reactor, listen, receiver, tls, limits, is_neighbour, mirror)
         self._mirror = mirror
         self._reactor = reactor
@@ -143,7 +129,6 @@ class Transports:
             self._listening.append(listening)
             address: Any = listening.getHost()
             self._bound[transport] = address.port
-            self._siblings.add(transport, self._advertised, address.port, self.receiver)
         self.connections.is_wanted = True
 
     def _bind(self, transport: str, port: int) -> IListeningPort:
@@ -160,7 +145,6 @@ class Transports:
     def _release(self) -> Deferred[Any]:
         listening, self._listening = self._listening, []
         self._bound.clear()
-        self._siblings.remove(self.receiver)
         self._datagrams = None
         return gatherResults([maybeDeferred(port.stopListening) for port in listening])
 
@@ -183,41 +167,21 @@ class Transports:
         """
         return hop.transport in self._bound
 
-    def is_sibling(self, hop: Hop | Flow) -> bool:
+    @property
+    def bound(self) -> dict[str, int]:
         """
-        Whether this hop is in our own process.
+        The ports that are bound, by transport.
         """
-        return self._siblings.has(hop)
+        return self._bound
 
     # Sending
 
-    def ask(self, request: Request, hop: Hop | Flow) -> Response | None:
-        """
-        Have a sibling answer a request that it needs no transaction for.
-
-        @param request: Without our Via; it is not changed.
-
-        @return: C{None} where it has to be sent.
-        """
-        port = self._bound.get(hop.transport)
-        response = None if port is None else self._siblings.ask(request, hop, (self._advertised, port))
-        if response is not None:
-            count_request(self.sent[INSIDE], request.method)
-        return response
-
     def request(self, request: Request, hop: Hop | Flow, key: ClientKey | None) -> None:
         """
-        Send a request to a sibling as it is, and to anybody else as L{send}
-        does.
+        L{send} a request, and count it.
         """
-        transport = hop.transport
-        if self._siblings.has(hop) and transport in self._bound:
-            sender = (self._advertised, self._bound[transport])
-            count_request(self.sent[INSIDE], request.method)
-            self._siblings.hand(request.copy(), transport, (hop.address, hop.port), sender)
-        else:
-            count_request(self.sent[transport], request.method)
-            self.send(request.encode(), hop, key)
+        count_request(self.sent[hop.transport], request.method)
+        self.send(request.encode(), hop, key)
 
     def send(self, data: bytes, hop: Hop | Flow, key: ClientKey | ServerKey | None) -> None:
         """
@@ -241,11 +205,6 @@ class Transports:
         Send a response the way that its request came, or as near as can be
         (RFC 3261 section 18.2.2, RFC 3581 section 4).
         """
-        if flow.connection == HANDED:
-            self.sent[INSIDE][response.status // 100] += 1
-            there, here = (flow.address, flow.port), (flow.local_address, flow.local_port)
-            self._siblings.hand(response.copy(), flow.transport, there, here)
-            return
         self.sent[flow.transport][response.status // 100] += 1
         data = response.encode()
         if flow.transport == "udp":
@@ -270,8 +229,6 @@ class Transports:
 
         @return: Whether they do; if not, it has to be read, and L{respond}.
         """
-        if flow.connection == HANDED:
-            return False
         start = data.find(b"\r\n") + 2
         end = data.find(b"\r\n", start)
         top = data[start:end]

@@ -179,7 +179,7 @@ class Proxy:
             self._refuse(transaction, request, Refusal(440))
             return
         if request.method == "INVITE":
-            self.endpoint.respond(transaction, self.endpoint.own_response(request, 100))
+            self.endpoint.trying(transaction, request)
         self.admitted(request, admission)
         _count_down(forwarded)
         forwarding = Forwarding(

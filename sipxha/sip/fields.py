@@ -178,6 +178,28 @@ class Fields:
         self._changed(name)
         return first
 
+    def first_line(self, name: str) -> str:
+        """
+        The first row as it is printed; there must be one.
+        """
+        return self._lines[self._keys.index(name)]
+
+    def drop_first(self, name: str, line: str) -> bool:
+        """
+        Take off the first row of a name, if it is printed like this.
+
+        @return: Whether it was.
+        """
+        keys, lines = self._keys, self._lines
+        if name not in keys:
+            return False
+        index = keys.index(name)
+        if lines[index] != line:
+            return False
+        del keys[index], lines[index]
+        self._changed(name)
+        return True
+
     def replace_first(self, name: str, value: str) -> None:
         """
         Put another value in place of the first one, leaving the rest of a

@@ -69,6 +69,12 @@ class Resting:
         kept = self._kept.get(key)
         return None if kept is None else kept[1:]
 
+    def replace(self, key: Key, what: Kept) -> None:
+        """
+        Keep other values of a transaction, for as long as before.
+        """
+        self._kept[tuple(key)] = (self._kept[key][0], *what)
+
     def __contains__(self, key: Key) -> bool:
         return key in self._kept
 

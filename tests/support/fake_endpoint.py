@@ -105,6 +105,12 @@ class FakeEndpoint:
         """
         self.responses.append((transaction, response))
 
+    def trying(self, transaction: ServerKey, request: Request) -> None:
+        """
+        Remember a 100.
+        """
+        self.respond(transaction, response_to(request, 100))
+
     def own_response(self, request: Request, status: int, reason: str | None = None) -> Response:
         """
         A response with a To tag.

@@ -20,8 +20,9 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from sipxha.net.branch import Branch, IBranchObserver, Remains
+from sipxha.net.branch import Branch, IBranchObserver
 from sipxha.net.endpoint import ITransactionUser
+from sipxha.net.handover import Remains
 from sipxha.net.stream import SipStream
 from sipxha.sip.hop import Flow, Hop
 from sipxha.sip.message import MalformedMessage, Message, Request, Response

@@ -496,7 +496,7 @@ class Phone(MultiService):
         hops = await self._directory.locate(first_hop)
         # A phone that heard nothing of an INVITE or a REGISTER for a while tries its next server.
         patience = self.patience if request.method in ("INVITE", "REGISTER") else None
-        branch = self.endpoint.request(request, hops, exchange, first_answer=patience)
+        branch = self.endpoint.request(request.copy(), hops, exchange, first_answer=patience)
         if request.method == "INVITE":
             self._dialling[request.call_id] = branch
         return await exchange.final

@@ -33,6 +33,16 @@ class RestingTests(SynchronousTestCase):
         self.assertEqual((resting.find(KEY), KEY in resting, len(resting)), (None, False, 0))
         self.assertIsNone(resting.next_deadline())
 
+    def test_what_is_kept_may_change(self) -> None:
+        """
+        Its time does not.
+        """
+        resting = Resting()
+        resting.keep(KEY, 32.0, 1000.0, ("one",))
+        resting.replace(KEY, ("one", "two"))
+        self.assertEqual((resting.find(KEY), resting.next_deadline()), (("one", "two"), 1032.0))
+        self.assertEqual(list(resting.due(1032.0)), [KEY])
+
     def test_the_collector_has_nothing_to_look_at(self) -> None:
         """
         From the first time on that it came.
