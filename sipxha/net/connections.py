@@ -109,6 +109,10 @@ class Connections:
 
     @ivar is_wanted: Whether connections are made and let in.
 
+    @ivar open: How many there are, by transport.
+
+    @ivar refused: How many were closed at once, for their address had too many.
+
     @ivar closed: Hears of the flow of each connection that is lost, but for
         those that we close at the end.
     """
@@ -139,17 +143,12 @@ class Connections:
         self._tls = tls
         self._is_neighbour = is_neighbour
         self._streams: dict[int, SipStream] = {}
+        self.open = {"tcp": 0, "tls": 0}
+        self.refused = 0
         self._places: dict[Place, list[SipStream | Opening]] = {}
         self._accepted: Counter[str] = Counter()
         self._count = 0
         self._closed: Deferred[None] | None = None
-
-    @property
-    def open(self) -> int:
-        """
-        How many there are.
-        """
-        return len(self._streams)
 
     def accepting(self, transport: str) -> IProtocolFactory:
         """
@@ -343,10 +342,12 @@ class Connections:
         elif not self._is_neighbour(flow.address):
             source = _source(flow.address)
             if self._accepted[source] >= self.limits.connection.per_source:
+                self.refused += 1
                 return False
             self._accepted[source] += 1
             stream.source = source
         self._streams[flow.connection] = stream
+        self.open[flow.transport] += 1
         return True
 
     def stream_opened(self, stream: SipStream) -> None:
@@ -367,7 +368,8 @@ class Connections:
         The stream is lost, and with it whatever was sent on it and has had no
         answer.
         """
-        self._streams.pop(stream.flow.connection, None)
+        if self._streams.pop(stream.flow.connection, None) is not None:
+            self.open[stream.flow.transport] -= 1
         if stream.source:
             self._accepted[stream.source] -= 1
             if not self._accepted[stream.source]:

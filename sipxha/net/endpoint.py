@@ -256,11 +256,18 @@ class Endpoint(Service):
         return self._layer.unanswered + self._siblings.unanswered(self)
 
     @property
-    def open_connections(self) -> int:
+    def open_connections(self) -> dict[str, int]:
         """
-        How many connections over TCP and TLS there are.
+        How many connections there are, by transport.
         """
         return self._transports.connections.open
+
+    @property
+    def refused_connections(self) -> int:
+        """
+        How many were closed at once, for their address had too many.
+        """
+        return self._transports.connections.refused
 
     @property
     def sent(self) -> Counts:

@@ -171,6 +171,7 @@ class Metrics(Collector):
         messages: list[tuple[dict[str, str], float]] = []
         failovers: Counter[str] = Counter()
         malformed, transactions, connections = [], [], []
+        refused = 0
         for endpoint in self._overview.endpoints:
             service = {"service": str(endpoint.name)}
             messages += _messages({**service, "dir": "in"}, endpoint.received)
@@ -178,10 +179,13 @@ class Metrics(Collector):
             failovers.update(endpoint.failovers)
             malformed.append((service, endpoint.malformed))
             transactions.append((service, endpoint.transactions))
-            connections.append((service, endpoint.open_connections))
-        if self._overview.gate is not None:
-            dropped = [(_reason(cause), count) for cause, count in self._overview.gate.shed.items()]
-            yield _counter("dropped", "Requests that were answered 503 under load.", dropped)
+            for way, count in endpoint.open_connections.items():
+                connections.append(({**service, "transport": way}, count))
+            refused += endpoint.refused_connections
+        shed = {} if self._overview.gate is None else self._overview.gate.shed
+        dropped = [(_reason(cause), count) for cause, count in shed.items()]
+        dropped.append(({"reason": "connections", "method": ""}, refused))
+        yield _counter("dropped", "Requests and connections that were turned away.", dropped)
         if self._overview.fork_proxy is not None:
             attempts = self._overview.fork_proxy.attempts
             outcomes = [({"outcome": outcome}, count) for outcome, count in attempts.outcomes.items()]

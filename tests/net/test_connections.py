@@ -130,6 +130,9 @@ class CapTests(TransportsCase):
         last.loseConnection()
         self.assertTrue(self.accepted("10.0.0.9"))
         self.assertFalse(self.accepted("10.0.0.9"))
+        connections = self.transports.connections
+        most = DEFAULT_LIMITS.connection.per_source
+        self.assertEqual((connections.open, connections.refused), ({"tcp": most + 1, "tls": 0}, 2))
 
     def test_one_network_of_ipv6_counts_as_one(self) -> None:
         """

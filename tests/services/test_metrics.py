@@ -187,7 +187,8 @@ class MetricsTests(SynchronousTestCase):
             failovers={"silent": 2, "unreachable": 0},
             malformed=6,
             transactions=1,
-            open_connections=2,
+            open_connections={"tcp": 2, "tls": 0},
+            refused_connections=4,
         )
         self.overview.endpoints = cast(Any, [endpoint, endpoint])
         samples = self.samples()
@@ -198,7 +199,8 @@ class MetricsTests(SynchronousTestCase):
         self.assertEqual(samples["srv_failover_total{silent}"], 4)
         self.assertEqual(samples["srv_failover_total{unreachable}"], 0)
         self.assertEqual(samples["sip_parse_errors_total{proxy}"], 6)
-        self.assertEqual((samples["transactions{proxy}"], samples["connections{proxy}"]), (1, 2))
+        self.assertEqual((samples["transactions{proxy}"], samples["connections{proxy,tcp}"]), (1, 2))
+        self.assertEqual(samples["dropped_total{,connections}"], 8)
 
     def test_what_load_turns_away_is_counted_by_reason(self) -> None:
         """
