@@ -22,6 +22,7 @@ from bench.allocations import blocks_held, peak_bytes
 from bench.calibration import calibrate
 from sipxha.config.model import Ports
 from sipxha.net.endpoint import Endpoint
+from sipxha.services.pauses import THRESHOLDS
 from sipxha.sip.check import check
 from sipxha.sip.hop import Flow
 from sipxha.sip.message import Request
@@ -207,7 +208,7 @@ if __name__ == "__main__":
     bench_layer(wanted, calibration, "gc as it comes")
     gc.collect()
     # As the node sets it.
-    gc.set_threshold(100_000, 20, 20)
+    gc.set_threshold(*THRESHOLDS)
     bench_layer(wanted, calibration, "gc as in a node")
     weigh_layer(5_000)
     count_blocks()

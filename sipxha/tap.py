@@ -10,7 +10,6 @@ L{sipxha.services.node}.
 from __future__ import annotations
 
 import atexit
-import gc
 import os
 import signal
 import sys
@@ -39,6 +38,7 @@ from sipxha.config import model
 from sipxha.config.load import ConfigurationRefused, load
 from sipxha.services.log_line import json_entry, text_entry
 from sipxha.services.node import Node
+from sipxha.services.pauses import Pauses
 from sipxha.services.start_check import start_problems
 from sipxha.services.systemd import Systemd
 
@@ -71,10 +71,6 @@ def makeService(options: Options) -> MultiService:
         security = None if config.log.security is None else SecurityLog(_log_file(config.log.security))
     except OSError as error:
         _refuse([f"{error.filename}: {error.strerror}"], path)
-
-    # Every message makes objects and hardly any makes cycles: collecting as
-    # often as the interpreter does by default takes a third of a transaction.
-    gc.set_threshold(100_000, 20, 20)
 
     # The choice of a reactor is twistd's, and made by now.
     from twisted.internet import reactor
@@ -110,6 +106,7 @@ class Process(MultiService):
         self._predicate = LogLevelFilterPredicate()
         self.set_level(level)
         self._systemd = Systemd(os.environ)
+        self._pauses = Pauses()
         node.reopen_log = self._reopen
         self._security = security
         if security is not None:
@@ -152,6 +149,7 @@ class Process(MultiService):
         # process die of SIGTERM.
         signal.signal(signal.SIGTERM, self._terminated)
         signal.signal(signal.SIGHUP, self._hung_up)
+        self._pauses.begin()
         self._node.failed.addCallback(self._node_failed)
         self._node.drained.addCallback(lambda _: self._stop())
         self._node.ready.addCallback(self._ready)
@@ -168,10 +166,7 @@ class Process(MultiService):
 
     def _ready(self, status: str) -> None:
         self._status = status
-        # What is there now stays, and is not looked at for cycles again: with
-        # 500,000 rows that took half a second each time.
-        gc.collect()
-        gc.freeze()
+        self._pauses.settle()
         self._systemd.ready(status)
 
     def _stop(self) -> None:

@@ -252,7 +252,7 @@ class Connections:
                 return True
         return False
 
-    def hold(self, flow: Flow, key: ServerKey) -> None:
+    def hold(self, flow: Flow, key: tuple[str, ...]) -> None:
         """
         Keep the connection of this transaction, however silent it is, until
         L{let_go}.
@@ -260,7 +260,7 @@ class Connections:
         if (stream := self._streams.get(flow.connection)) is not None:
             stream.held.add(key)
 
-    def let_go(self, flow: Flow, key: ServerKey) -> None:
+    def let_go(self, flow: Flow, key: tuple[str, ...]) -> None:
         """
         The transaction of L{hold} is over.
         """

@@ -164,7 +164,7 @@ class Endpoint(Service):
         self._transports = Transports(reactor, listen, ports, self, tls, limits, is_neighbour, mirror)
         self._attempts: dict[ClientKey, _Attempt] = {}
         self._left: dict[tuple[str, ...], Remains] = {}
-        self._held: dict[ServerKey, Flow] = {}
+        self._held: dict[tuple[str, ...], tuple[Any, ...]] = {}
         self.is_draining = False
         self._own_addresses = frozenset((listen, advertised))
         self.received = no_messages()
@@ -690,8 +690,10 @@ class Endpoint(Service):
             return
         if effect.key.method == "INVITE" and effect.flow.connection > 0:
             # A phone may ring for longer than a connection may be silent.
-            self._held[effect.key] = effect.flow
-            self._transports.connections.hold(effect.flow, effect.key)
+            # As plain tuples: it is for half a minute more than the phone rings.
+            key = tuple(effect.key)
+            self._held[key] = tuple(effect.flow)
+            self._transports.connections.hold(effect.flow, key)
         self._user.request_received(*effect)
 
     def _cancel_arrived(self, key: ServerKey, request: Request) -> None:
@@ -744,7 +746,7 @@ class Endpoint(Service):
             if self._left.pop(key, None) is None:
                 self._settle(key)
         elif (flow := self._held.pop(key, None)) is not None:
-            self._transports.connections.let_go(flow, key)
+            self._transports.connections.let_go(Flow._make(flow), key)
 
 
 def _derived_branch(request: Request) -> str:

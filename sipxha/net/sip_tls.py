@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
@@ -87,6 +88,12 @@ class _Connection(SSL.Connection):
     is_doubtful = False
     """Whether there is anything wrong with the certificate or its authorities."""
 
+    wanted: str | None = None
+    """Whom it has to prove to be; nobody, if it called us."""
+
+    protocol: ref[TLSMemoryBIOProtocol]
+    """Who is told if it does not."""
+
 
 @implementer(IOpenSSLServerConnectionCreator)
 class SipTls:
@@ -133,6 +140,9 @@ class SipTls:
             own = read_certificates(files.certificate)[0].to_cryptography()
             context = context_of(files)
             context.set_default_verify_paths()
+            # One for all connections: each of its own would refer to itself, and keep
+            # the memory of OpenSSL until the garbage collector comes by.
+            context.set_verify(SSL.VERIFY_PEER, _looked_at)
             contexts.append((dns_names(own) | identities(own), context))
         contexts[0][1].set_tlsext_servername_callback(_Choice(contexts))
         return contexts
@@ -147,18 +157,7 @@ class SipTls:
         """
         A connection that asks the client for a certificate and goes on without.
         """
-        connection = _Connection(self._contexts[0][1], None)
-
-        def looked_at(_: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: int) -> bool:
-            if not ok:
-                connection.is_doubtful = True
-            elif depth == 0:
-                connection.identities = identities(certificate.to_cryptography())
-            # Phones bear certificates of their makers, whom nobody knows.
-            return True
-
-        connection.set_verify(SSL.VERIFY_PEER, looked_at)
-        return connection
+        return _Connection(self._contexts[0][1], None)
 
     def client(self, wanted: str) -> IOpenSSLClientConnectionCreator:
         """
@@ -174,18 +173,26 @@ class SipTls:
         connection = _Connection(self._contexts[-1][1], None)
         if is_name(wanted) and not isIPAddress(wanted):
             connection.set_tlsext_host_name(wanted.encode("ascii"))
-
-        def verified(_: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: int) -> bool:
-            if depth or not ok:
-                return bool(ok)
-            connection.identities = identities(certificate.to_cryptography())
-            if wanted in connection.identities:
-                return True
-            tlsProtocol.failVerification(Failure(NotThePeer(wanted, connection.identities)))
-            return False
-
-        connection.set_verify(SSL.VERIFY_PEER, verified)
+        connection.wanted = wanted
+        connection.protocol = ref(tlsProtocol)
         return connection
+
+
+def _looked_at(connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: int) -> bool:
+    assert isinstance(connection, _Connection)
+    if ok and depth == 0:
+        connection.identities = identities(certificate.to_cryptography())
+    if connection.wanted is None:
+        if not ok:
+            connection.is_doubtful = True
+        # Phones bear certificates of their makers, whom nobody knows.
+        return True
+    if depth or not ok or connection.wanted in connection.identities:
+        return bool(ok)
+    protocol = connection.protocol()
+    if protocol is not None:
+        protocol.failVerification(Failure(NotThePeer(connection.wanted, connection.identities)))
+    return False
 
 
 class _Choice:

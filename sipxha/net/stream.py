@@ -9,7 +9,7 @@ is decided in L{sipxha.net.connections}.
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import (
     IConsumer,
@@ -26,7 +26,7 @@ from sipxha.net.sip_tls import proved
 from sipxha.sip.framing import KeepAlive, StreamFramer
 from sipxha.sip.hop import Flow
 from sipxha.sip.message import MalformedMessage
-from sipxha.transaction.vocabulary import ClientKey, ServerKey
+from sipxha.transaction.vocabulary import ClientKey
 
 if TYPE_CHECKING:
     from sipxha.net.connections import Connections, Opening, Place
@@ -50,6 +50,27 @@ class _ITransport(ITCPTransport, IConsumer):
     """
     What Twisted's TCP transports are: also told when to hold back.
     """
+
+
+class _Gone:
+    """
+    What a transport is after its end: nothing can be written, closed or asked.
+    """
+
+    def write(self, data: bytes) -> None:
+        """
+        Nobody gets it.
+        """
+
+    def nothing(self) -> None:
+        """
+        There is nothing left to do.
+        """
+
+    loseConnection = abortConnection = unregisterProducer = pauseProducing = resumeProducing = nothing
+
+
+_GONE: Any = _Gone()
 
 
 @implementer(IPushProducer, IHandshakeListener)
@@ -89,7 +110,7 @@ class SipStream(Protocol):
         self.names: frozenset[str] = frozenset()
         self.proved: frozenset[str] = frozenset()
         self.unanswered: set[ClientKey] = set()
-        self.held: set[ServerKey] = set()
+        self.held: set[tuple[str, ...]] = set()
         self.is_open = False
         self.places: list[Place] = []
         self.source = ""
@@ -223,6 +244,9 @@ class SipStream(Protocol):
             self._timer.cancel()
         self._timer = None
         self._connections.stream_closed(self, reason)
+        # Otherwise each connection over TLS refers to itself, and is kept with
+        # the memory of OpenSSL until the garbage collector comes by.
+        self.transport = _GONE
 
     # Time
 

@@ -3,6 +3,7 @@ One Twisted service for each of a node's jobs.
 
     node          builds all others from the configuration, starts and stops them:
     parts         what is open, and is closed in the opposite order
+    pauses        how long the garbage collector may stop a node
     sip_services  registrar and proxies, with their ports
     call_records  the journal, its database, and who resolves calls
     shown_certificates  who shows which, and reads them again

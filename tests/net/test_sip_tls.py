@@ -5,11 +5,13 @@ L{sipxha.net.transports} uses them.
 
 from __future__ import annotations
 
+import gc
 import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from weakref import ref
 
 from cryptography import x509
 from twisted.internet import reactor as _reactor
@@ -143,6 +145,63 @@ class WireCase(TestCase):
         """
         while not condition():
             await deferLater(reactor, 0.005)
+
+
+class MemoryTests(WireCase):
+    """
+    What is left of connections that were closed.
+    """
+
+    async def lost(self, *, politely: bool) -> tuple[int, int]:
+        """
+        How many of ten connections are still in memory when they were closed,
+        and after a look at what has been new since they were there.
+        """
+        server, there = self.start(SipTls([self.node]))
+        context = ssl.create_default_context(cafile=str(self.node.authority))
+        port = server.port("tls")
+
+        def connect() -> ssl.SSLSocket:
+            raw = socket.create_connection((self.address, port or 0))
+            made = context.wrap_socket(raw, server_hostname="sipx1.example.com")
+            made.send(a_request("OPTIONS").encode())
+            return made
+
+        clients = [await deferToThread(connect) for _ in range(10)]
+        await self.until(lambda: len(there.messages) == 10)
+        streams = server.connections._streams
+        kept: list[ref[Any]] = [ref(stream) for stream in streams.values()]
+        transports: list[Any] = [stream.transport for stream in streams.values()]
+        kept += [ref(transport.getHandle()) for transport in transports]
+        transports.clear()
+        gc.collect()
+        gc.freeze()
+        self.addCleanup(gc.unfreeze)
+        gc.disable()
+        self.addCleanup(gc.enable)
+        for client in clients:
+            plain: socket.socket = client
+            if politely:
+                plain = await deferToThread(client.unwrap)
+            plain.close()
+        await self.until(lambda: not streams)
+        # The turn in which the last one was lost has to end.
+        await deferLater(reactor, 0)
+        closed = sum(each() is not None for each in kept)
+        gc.collect()
+        return closed, sum(each() is not None for each in kept)
+
+    async def test_a_connection_that_is_closed_leaves_memory_at_once(self) -> None:
+        """
+        It does not wait for the collector, with all that OpenSSL has for it.
+        """
+        self.assertEqual(await self.lost(politely=True), (0, 0))
+
+    async def test_one_that_breaks_off_is_not_lost_memory(self) -> None:
+        """
+        Though the collector has been told not to look at it again.
+        """
+        self.assertEqual((await self.lost(politely=False))[1], 0)
 
 
 class ClientTests(WireCase):
