@@ -347,7 +347,7 @@ class Endpoint(Service):
         @return: C{None} where this hop has to be sent it.
         """
         sibling = self._siblings.at(hop)
-        if sibling is None or hop.transport not in self._transports.bound:
+        if sibling is None or sibling.at_once is None or hop.transport not in self._transports.bound:
             return None
         response = sibling.answer_at_once(request, self._flow_to(hop))
         if response is not None:
@@ -750,6 +750,6 @@ class Endpoint(Service):
 
 
 def _derived_branch(request: Request) -> str:
-    via = request.via
-    text = f"{via.branch}\n{via.host}:{via.port}\n{request.uri}\n{request.call_id}"
+    outline = request.outline
+    text = f"{outline.branch}\n{outline.sent_by}\n{request.uri}\n{request.call_id}"
     return ids.MAGIC_COOKIE + blake2b(text.encode("utf-8", "surrogateescape"), digest_size=12).hexdigest()

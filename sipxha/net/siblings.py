@@ -40,6 +40,9 @@ class Sibling(Sender, Taker, Protocol):
     One of them.
     """
 
+    at_once: Callable[[Request, Flow], Response | None] | None
+    """What can answer a request at once, if anything can."""
+
     def answer_at_once(self, request: Request, flow: Flow) -> Response | None:
         """
         Answer a request that needs no transaction, if it is one.

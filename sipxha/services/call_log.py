@@ -29,7 +29,10 @@ from sipxha.store.schema import CSE, prepare
 
 BATCH = 500
 LINGER = 0.1
-"""Seconds from an event to its write, in which others join it."""
+"""
+Seconds from an event to its write, and from one write to the next, in which
+others join it: a write costs as much as a dozen events.
+"""
 
 SYNC_INTERVAL = 0.5
 """An event is on the disk itself within a second."""
@@ -186,12 +189,13 @@ class CallLog(Service):
     async def _write_for_ever(self) -> None:
         delay = FIRST_DELAY
         position: Position | None = None
+        earlier = 0
         while True:
             try:
                 if position is None:
                     await prepare(self._reactor, self._dsn, self._pool, (CSE,))
                     position = await self._rows.position()
-                    self.waiting = self._journal.count_from(position)
+                    self.waiting = earlier = self._journal.count_from(position)
                     self._recovered()
                     delay = FIRST_DELAY
                 records, after = self._journal.read_from(position, BATCH)
@@ -201,6 +205,11 @@ class CallLog(Service):
                     self.waiting -= len(records)
                     position = after
                     self._journal.forget(position)
+                    earlier -= len(records)
+                    if earlier <= 0 and not self._knows_earlier:
+                        await self._recall()
+                    if len(records) < BATCH and self.running:
+                        await deferLater(self._reactor, LINGER)
                     continue
                 # Also what is damaged waits for nothing any more.
                 self.waiting = 0

@@ -13,11 +13,13 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from sipxha.auth import identity as signed_identity
 from sipxha.auth.security_events import REFUSED
 from sipxha.cdr.event import CallStateEvent
+from sipxha.errors import SipxhaError
 from sipxha.net.endpoint import Endpoint, ITransactionUser, Remains
 from sipxha.routing import loop
 from sipxha.routing.fork import MAX_BREADTH, Target
@@ -205,11 +207,20 @@ class Proxy:
         if isinstance(hop, Flow):
             self.endpoint.send_ack(ack, [hop])
             return
+        try:
+            hops = self.cluster.known(hop)
+        except SipxhaError as error:
+            self._not_acknowledged(Failure(error))
+            return
+        if hops is not None:
+            self.endpoint.send_ack(ack, hops)
+            return
         located = self.cluster.locate(hop)
         located.addCallback(lambda hops: self.endpoint.send_ack(ack, hops))
-        located.addErrback(
-            lambda failure: self._log.info("an ACK could not be sent: {error}", error=failure.value)
-        )
+        located.addErrback(self._not_acknowledged)
+
+    def _not_acknowledged(self, failure: Failure) -> None:
+        self._log.info("an ACK could not be sent: {error}", error=failure.value)
 
     def cancelled(self, transaction: ServerKey, reason: str | None = None) -> None:
         """

@@ -73,7 +73,10 @@ class Fields:
         The value of the first row, unfolded and stripped.
         """
         keys = self._keys
-        return _value(self._lines[keys.index(name)]) if name in keys else None
+        if name not in keys:
+            return None
+        value = self._lines[keys.index(name)].partition(":")[2].strip(" \t\r\n")
+        return unfold(value) if "\n" in value else value
 
     def rows(self, name: str) -> list[str]:
         """
@@ -83,7 +86,8 @@ class Fields:
         if name not in keys:
             return []
         if keys.count(name) == 1:
-            return [_value(self._lines[keys.index(name)])]
+            value = self._lines[keys.index(name)].partition(":")[2].strip(" \t\r\n")
+            return [unfold(value) if "\n" in value else value]
         return [_value(line) for key, line in zip(self._keys, self._lines, strict=True) if key == name]
 
     def values(self, name: str) -> list[str]:
@@ -186,7 +190,11 @@ class Fields:
 
     def drop_first(self, name: str, line: str) -> bool:
         """
-        Take off the first row of a name, if it is printed like this.
+        Take off the first value, if the row that begins with it is printed
+        like this.
+
+        @param line: A row with one value, of which no other value is the beginning
+            but that and a comma.
 
         @return: Whether it was.
         """
@@ -194,9 +202,14 @@ class Fields:
         if name not in keys:
             return False
         index = keys.index(name)
-        if lines[index] != line:
+        first = lines[index]
+        if first == line:
+            del keys[index], lines[index]
+        elif first.startswith(f"{line},"):
+            # As some telephones write all of them.
+            lines[index] = f"{line[: line.index(':')]}: {first[len(line) + 1 :].lstrip()}"
+        else:
             return False
-        del keys[index], lines[index]
         self._changed(name)
         return True
 

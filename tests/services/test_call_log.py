@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from twisted.internet import reactor
@@ -21,7 +21,7 @@ from zope.interface import implementer
 from sipxha.cdr.event import CallStateEvent
 from sipxha.services.call_log import COMPLAINT_INTERVAL, CallLog
 from sipxha.store.cse_log import encode_event
-from sipxha.store.journal import START, Journal
+from sipxha.store.journal import START, Journal, Position
 from tests.cdr import calls
 from tests.support.postgres import PostgresForTests
 
@@ -197,6 +197,30 @@ class WriterTests(TestCase):
         following.record(an_event(4))
         await following.stopService()
         self.assertEqual(self.stored(server, dsn), [1, 2, 3, 4])
+
+    async def test_events_that_come_all_the_time_share_their_writes(self) -> None:
+        """
+        One write follows the other only where there is more than it may hold.
+        """
+        server = PostgresForTests.shared()
+        dsn = server.fresh()
+        log = self.log(dsn)
+        writes: list[int] = []
+        write = log._rows.write
+
+        async def counted(records: Sequence[bytes], position: Position) -> None:
+            writes.append(len(records))
+            # Whenever one is written the next one is there.
+            if log.written < 20:
+                log.record(an_event(log.next_seq(OBSERVER)))
+                reactor.callLater(0.01, log.record, an_event(log.next_seq(OBSERVER)))
+            await write(records, position)
+
+        log._rows.write = counted  # type: ignore[assignment, method-assign]
+        log.record(an_event(log.next_seq(OBSERVER)))
+        await self.until(lambda: log.written >= 20 and not log.waiting)
+        await log.stopService()
+        self.assertEqual(min(writes[1:-1]), 2)
 
     def _has(self, dsn: str, count: int) -> bool:
         server = PostgresForTests.shared()

@@ -131,6 +131,21 @@ class EditTests(SynchronousTestCase):
         self.assertEqual(message.pop_first("contact"), '"a,b" <sip:c,d@e>')
         self.assertIn(b"\r\nm: <sip:f>\r\n", message.encode())
 
+    def test_drop_first_takes_what_is_printed_like_this(self) -> None:
+        """
+        A row of its own, or the beginning of one.
+        """
+        for rows in (["a;b=1", "c, d"], ["a;b=1, c, d"], ["a;b=1,c, d"]):
+            fields = Fields([("Via", row) for row in rows])
+            line = Fields([("via", "a;b=1")]).first_line("via")
+            self.assertTrue(fields.drop_first("via", line), rows)
+            self.assertEqual(fields.values("via"), ["c", "d"])
+        for row in ("a;b=12", "A;b=1", "c, a;b=1"):
+            fields = Fields([("Via", row)])
+            self.assertFalse(fields.drop_first("via", "Via: a;b=1"), row)
+            self.assertEqual(fields.rows("via"), [row])
+        self.assertFalse(Fields().drop_first("via", "Via: a"))
+
     def test_pop_first_refuses_a_list_that_has_no_end(self) -> None:
         """
         What is cut from it could be anything.
