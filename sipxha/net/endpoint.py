@@ -26,6 +26,7 @@ from sipxha.net.branch import FAILINGS, Branch, IBranchObserver
 from sipxha.net.driver import Driver
 from sipxha.net.handover import Handover, Remains, Sender
 from sipxha.net.hep import Mirror
+from sipxha.net.own_via import OwnVia
 from sipxha.net.siblings import HANDED, Siblings
 from sipxha.net.sip_tls import SipTls
 from sipxha.net.traffic import INSIDE, Counts, count_request, no_messages
@@ -162,6 +163,7 @@ class Endpoint(Service):
         self._driver: Driver[Effect] = Driver(reactor, self._layer, self._perform, self._perform_failed)
         self._siblings = Siblings(reactor) if siblings is None else siblings
         self._transports = Transports(reactor, listen, ports, self, tls, limits, is_neighbour, mirror)
+        self._own_vias: dict[str, OwnVia] = {}
         self._attempts: dict[ClientKey, _Attempt] = {}
         self._left: dict[tuple[str, ...], Remains] = {}
         self._held: dict[tuple[str, ...], tuple[Any, ...]] = {}
@@ -195,6 +197,7 @@ class Endpoint(Service):
         """
         self._transports.bind()
         for transport, port in self._transports.bound.items():
+            self._own_vias[transport] = OwnVia(transport, self._host, port)
             self._siblings.add(transport, self.advertised, port, self)
 
     def startService(self) -> None:
@@ -368,7 +371,7 @@ class Endpoint(Service):
         branch = _derived_branch(request) if request.has("via") else ids.branch(self._mint)
         for hop in hops:
             if self._transports.speaks(hop):
-                self._prepend_via(request, hop.transport, branch)
+                self._own_vias[hop.transport].put_on(request, branch)
                 sibling = self._siblings.at(hop)
                 if sibling is None:
                     self._transports.request(request, hop, None)
@@ -405,13 +408,14 @@ class Endpoint(Service):
         @return: The transaction, and whether such a detour was taken.
         """
         branch_id = ids.branch(self._mint) + branch.suffix
-        self._prepend_via(request, hop.transport, branch_id)
+        via = self._own_vias[hop.transport]
+        via.put_on(request, branch_id)
         sibling = self._siblings.at(hop)
         if sibling is not None:
             assert isinstance(hop, Hop)
             # It cannot be dead while we live, and when we are late, so is it:
             # patience would do nothing but harm.
-            handover = Handover(branch_id, self._sent_by(hop.transport), request.method)
+            handover = Handover(branch_id, via.sent_by, request.method)
             handover.begin(self._siblings, self, branch, hop, sibling, self._flow_to(hop))
             handover.send(request)
             count_request(self.sent[INSIDE], request.method)
@@ -422,7 +426,7 @@ class Endpoint(Service):
             if self._transports.speaks(over_tcp):
                 detoured = True
                 hop = over_tcp
-                request.replace_first("via", self._via("tcp", branch_id))
+                request.replace_first("via", self._own_vias["tcp"].value(branch_id))
         key = ClientKey(branch_id, request.method)
         self._attempts[key] = _Attempt(branch, hop)
         self._driver.perform(self._layer.send(request, hop, self._driver.now(), patience))
@@ -595,18 +599,6 @@ class Endpoint(Service):
     def _count_answer(self, sender: Sender, status: int) -> None:
         self.sent[INSIDE][status // 100] += 1
         sender.received[INSIDE][status // 100] += 1
-
-    def _via(self, transport: str, branch: str) -> str:
-        port = self._transports.port(transport)
-        # RFC 5923 section 5: requests may come back on the same connection.
-        alias = ";alias" if transport == "tls" else ""
-        return f"SIP/2.0/{transport.upper()} {self._host}:{port};branch={branch}{alias};rport"
-
-    def _sent_by(self, transport: str) -> str:
-        return f"{self._host}:{self._transports.port(transport)}"
-
-    def _prepend_via(self, request: Request, transport: str, branch: str) -> None:
-        request.prepend_via(self._via(transport, branch), self._host, self._sent_by(transport), branch)
 
     def _note_alias(self, request: Request, flow: Flow) -> None:
         via = request.via

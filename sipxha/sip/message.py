@@ -127,10 +127,12 @@ class Message(Fields):
         """
         Put a Via on top that nobody needs to read: what is asked of it is told.
 
+        @param value: Of our own making; it is not looked at.
         @param host: As in the L{outline}, like the others.
         """
         outline: Outline | None = self._typed.get("outline")
-        self.prepend("via", value)
+        keys = self._keys
+        self._insert(keys.index("via") if "via" in keys else 0, "via", f"Via: {value}")
         if outline is not None:
             self._typed["outline"] = Outline(host, sent_by, branch, *outline[3:])
 
