@@ -240,7 +240,10 @@ def _show_resolver(resolver: dict[str, Any]) -> None:
     passed = "no pass yet" if last is None else f"last pass {as_text(datetime.fromisoformat(last))}"
     open_calls = resolver["open_calls"]
     title = f"Call resolver: {passed}" + ("" if open_calls is None else f", {open_calls} calls may change")
-    table(hosts, ("host", "read_to", "clock", "missing"), title=title)
+    if hosts:
+        table(hosts, ("host", "read_to", "clock", "missing"), title=title)
+    else:
+        click.echo(title)
     for skew in skews["by_events"]:
         click.echo(
             "the clock of {ahead} is at least {seconds:.1f} s ahead of that of {behind}".format(**skew)

@@ -55,6 +55,7 @@ class FakeNode:
 
     is_ready = True
     is_degraded = False
+    resolver: dict[str, Any] = RESOLVER
 
     def status(self) -> dict[str, Any]:
         """
@@ -65,7 +66,7 @@ class FakeNode:
             "ready": True,
             "started": "2026-11-21T11:00:00Z",
             "transactions": {"proxy": 2, "registrar": 0},
-            "call_resolver": RESOLVER,
+            "call_resolver": self.resolver,
         }
 
     def registrations(self, user: str | None) -> Sequence[dict[str, Any]]:
@@ -104,12 +105,13 @@ class StatusTests(TestCase):
         )
         self.config = folder / "c" / "sipx1.example.com" / "sipxha.xml"
         self.socket = load(self.config).node.control_socket
+        self.node = FakeNode()
 
     def start(self) -> None:
         """
         Serve on the control socket.
         """
-        console = Console(reactor, FakeNode(), self.socket, None)  # type: ignore[arg-type]
+        console = Console(reactor, self.node, self.socket, None)  # type: ignore[arg-type]
         console.startService()
         self.addCleanup(console.stopService)
 
@@ -147,6 +149,22 @@ class StatusTests(TestCase):
         self.assertEqual(lines[place + 4].split(), ["sipx2.example.com:5433", "Connection", "refused"])
         self.assertEqual(lines[place + 5], "the clock of a is at least 3.2 s ahead of that of b")
         self.assertNotIn("{", "".join(lines))
+
+    async def test_a_call_resolver_without_a_pass_is_one_line(self) -> None:
+        """
+        And no table without rows.
+        """
+        empty: dict[str, Any] = {"by_clock": {}, "by_events": []}
+        self.node.resolver = {
+            "last_pass": None,
+            "open_calls": None,
+            "read_to": {},
+            "missing": {},
+            "skews": empty,
+        }
+        self.start()
+        lines = (await self.run_verb("status")).stdout.splitlines()
+        self.assertEqual(lines[-1], "Call resolver: no pass yet")
 
     async def test_registrations_have_the_columns_of_the_registry(self) -> None:
         """

@@ -16,12 +16,17 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from tools.story import Failed, expect
 
-PACKAGES = ("python3", "adduser", "logrotate", "iproute2", "procps", "openssh-server", "openssh-client")
+PACKAGES = (
+    *("python3", "adduser", "logrotate", "iproute2", "procps", "openssh-server", "openssh-client"),
+    *("systemd-sysv", "dbus"),
+)
 """What Debian's installer would have put there, and what our package depends on."""
 
 NAME_SERVER = ("bind9", "bind9-utils")
@@ -67,6 +72,34 @@ ip link set lo up
 exec chroot "$2/tree" bash -c 'echo on; while :; do sleep 1000 & wait; done'
 """
 
+BOOT_SYSTEMD = """
+mount --make-rprivate /
+mount -t overlay overlay -o "lowerdir=$1,upperdir=$2/disk,workdir=$2/work" "$2/tree"
+cd "$2/tree"
+mount -t proc proc proc
+mount -t sysfs sysfs sys
+mount -t cgroup2 cgroup2 sys/fs/cgroup
+mount -t tmpfs tmpfs run
+mount -t tmpfs -o mode=755 tmpfs dev
+for each in null zero full random urandom tty; do touch dev/$each; mount --bind /dev/$each dev/$each; done
+mkdir dev/shm dev/pts
+mount -t tmpfs tmpfs dev/shm
+mount -t devpts -o newinstance,ptmxmode=0666 devpts dev/pts
+ln -s pts/ptmx dev/ptmx
+ln -s /proc/self/fd dev/fd
+hostname "$3"
+ip link set lo up
+mkdir -p old
+# A service with a file system of its own wants a root that is one.
+pivot_root . old
+umount -l /old
+echo on
+exec env -i container=lab PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd
+"""
+
+GROUPED = 'mkdir -p "$1"; echo $$ > "$1/cgroup.procs"; shift; exec "$@"'
+"""Puts a command into a group of its own, which systemd takes for all there is."""
+
 IN_USE = ("-m", "-u", "-i", "-n", "-p")
 
 
@@ -93,6 +126,8 @@ class Machine:
         for part in ("disk", "work", "tree"):
             (self._folder / part).mkdir(parents=True)
         self._process: subprocess.Popen[str] | None = None
+        self._group: Path | None = None
+        """That of systemd and all its services."""
 
     @property
     def root(self) -> Path:
@@ -114,6 +149,28 @@ class Machine:
             ran = self.run(f"service {service} start")
             expect(ran.status == 0, f"{self.name}: {service}: {ran.output}")
 
+    def boot_systemd(self) -> None:
+        """
+        Boot with systemd as the first process, which starts what is enabled.
+        """
+        self._group = _groups() / f"sipxha-{os.getpid()}-{self.name}"
+        self._process = _hold(
+            *("bash", "-ec", GROUPED, "bash", str(self._group)),
+            *(
+                "unshare",
+                "--mount",
+                "--uts",
+                "--ipc",
+                "--net",
+                "--pid",
+                "--cgroup",
+                "--fork",
+                "--kill-child=KILL",
+            ),
+            *("bash", "-ec", BOOT_SYSTEMD, "bash", str(self._lab.base), str(self._folder), self.name),
+        )
+        self._lab.connect(self._init, self.name, self.address)
+
     def replace(self) -> None:
         """
         Put a new machine in its place, with a new disk, which is off.
@@ -129,9 +186,16 @@ class Machine:
         """
         if self._process is not None:
             # Its child dies with it, and with that all others.
+            init = Path(f"/proc/{self._init}")
             self._process.kill()
             self._process.wait()
             self._process = None
+            while init.exists():
+                time.sleep(0.01)
+            self._lab.disconnect(self.name)
+        if self._group is not None:
+            _dissolve(self._group)
+            self._group = None
 
     def run(self, command: str, user: str = "root", limit: float = 120) -> Ran:
         """
@@ -234,6 +298,12 @@ class Lab:
             ran = _run(*self.inside(), *shlex.split(command))
             expect(ran.status == 0, f"{command}: {ran.output}")
 
+    def disconnect(self, name: str) -> None:
+        """
+        Take the cable away, if it is still there.
+        """
+        _run(*self.inside(), "ip", "link", "delete", name)
+
     def switch_off(self) -> None:
         """
         Everything.
@@ -262,6 +332,29 @@ def _hold(*command: str) -> subprocess.Popen[str]:
     if process.stdout.readline() != "on\n":
         raise Failed(f"{command[0]} ended with status {process.wait()}")
     return process
+
+
+def _groups() -> Path:
+    """
+    Where groups of processes are made.
+    """
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        _, place, kind, *_ = line.split(" ")
+        if kind == "cgroup2":
+            return Path(place)
+    raise Failed("no cgroup2: systemd cannot run here")
+
+
+def _dissolve(group: Path) -> None:
+    """
+    Remove a group and all below it; its last processes are forgotten a moment after their end.
+    """
+    deadline = time.monotonic() + 5
+    while group.exists() and time.monotonic() < deadline:
+        for each in sorted((group, *group.rglob("*/")), reverse=True):
+            with suppress(OSError):
+                each.rmdir()
+        time.sleep(0.02)
 
 
 def _mirror() -> list[str]:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from twisted.internet.threads import deferToThread
+
 from tools.interop import calls, cluster, crowd, cuts, dns, phones, sipsak, strangers
 from tools.interop.calls import Calls
 from tools.interop.capture import Capture
@@ -144,6 +146,17 @@ class Interop:
                     await story.step(f"{page.relative_to(DOCS)}: {heading}", work)
         if len(story.failures) > before:
             return
+        unit = play.unit()
+        for expected, doing in (
+            ("systemd boots, and our package is installed", unit.install),
+            ("systemctl start ends when the node serves", unit.start),
+            ("the node has no privilege, and writes where it may", unit.sandbox),
+            ("reload and restart", unit.reload),
+            ("killed with -9, it is started again", unit.kill),
+            ("stopped with SIGSTOP, it is started again by the watchdog", unit.freeze),
+            ("drained or stopped it stays so; after a power cut it is there again", unit.stop),
+        ):
+            await story.step(expected, partial(deferToThread, doing))
         await story.step("logrotate begins a new log", play.rotate)
         await story.step("the verbs of the init script", play.verbs)
         await story.step("the package is removed, then purged", play.remove)

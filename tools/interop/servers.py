@@ -23,6 +23,7 @@ from tools.interop.client import Client
 from tools.interop.install import command, export
 from tools.interop.lab import Lab, Machine
 from tools.interop.page import Hand, Step, Typed, is_same, renewed
+from tools.interop.unit import Unit
 from tools.story import Failed, expect, until
 
 ROOT = Path(__file__).parent.parent.parent
@@ -54,6 +55,7 @@ MACHINES = {
     "sipx2": "10.1.1.51",
     "sipx3": "10.1.1.52",
     "ns1": "10.1.1.53",
+    "sipx9": "10.1.1.59",
 }
 CALLERS = ("10.1.1.161", "10.1.1.162", "10.1.1.164", "10.1.1.9", "10.1.1.60")
 """Telephones, a gateway and a voicemail server."""
@@ -72,6 +74,28 @@ PATIENCE = 30.0
 
 LOOKS = tuple(f"sipxha {verb}" for verb in ("status", "peers", "registrations", "resolve", "cdr", "check"))
 """What changes nothing, and may be typed again."""
+
+DATA = "/etc/sipxha/data"
+
+DISK = {
+    "small-disk": (
+        "service sipxha stop",
+        f"mv {DATA} {DATA}.large && install -d -o sipxha -g sipxha -m 700 {DATA}",
+        f"mount -t tmpfs -o size=400m,mode=700,uid=$(id -u sipxha),gid=$(id -g sipxha) disk {DATA}",
+        f"cp -a {DATA}.large/. {DATA}",
+        "service sipxha start",
+    ),
+    # It ends when nothing more finds room.
+    "fill": (f"! dd if=/dev/zero of={DATA}/somebody-else bs=4k status=none",),
+    "make-room": (f"rm {DATA}/somebody-else",),
+    "large-disk": (
+        "service sipxha stop",
+        f"rm -r {DATA}.large && cp -a {DATA} {DATA}.large && umount {DATA} && rmdir {DATA}",
+        f"mv {DATA}.large {DATA}",
+        "service sipxha start",
+    ),
+}
+"""What is done to the disk that C{data} is on, and what it is filled with."""
 
 reactor = foreground.reactor
 
@@ -177,7 +201,7 @@ class Servers:
 
     async def _do(self, step: Hand) -> None:
         """
-        Cut power, boot, put a new machine in a place, write a file, use a telephone.
+        Cut power, boot, put a new machine or disk in a place, fill that, write a file, use a telephone.
         """
         match step.work.split(" "):
             case ["cut", name]:
@@ -188,6 +212,9 @@ class Servers:
                 self._lab.machines[name].replace()
                 self._lab.machines[name].switch_on()
                 self._set_up(self._lab.machines[name])
+            case ["small-disk" | "large-disk" | "fill" | "make-room" as what, name]:
+                for command in DISK[what]:
+                    await deferToThread(self._expect, self._lab.machines[name], command)
             case ["file", name, path]:
                 (self._lab.machines[name].root / path.lstrip("/")).write_text(step.text)
             case _:
@@ -216,6 +243,12 @@ class Servers:
         await until(lambda: len(office.lines()) > said, f"{work}: nothing happens\n{office.output}", 40)
         answer = office.lines()[-1]
         expect(answer.startswith("done"), f"{work}: {answer}")
+
+    def unit(self) -> Unit:
+        """
+        Our service where systemd is in charge.
+        """
+        return Unit(self._lab.machines["sipx9"], self._package.name)
 
     async def rotate(self) -> str:
         """
