@@ -1,9 +1,9 @@
 """
 What Prometheus is told of a node.
 
-All of it is read when it is asked for, from numbers that the parts of the node
-have anyway: a node that nobody watches spends nothing on it, and what one look
-costs does not depend on how many phones there are.  Labels are names that the
+All of it is read when it is asked for, from plain numbers that the parts of
+the node keep: a node that nobody watches spends hardly anything on it, and what
+one look costs does not depend on how many phones there are.  Labels are names that the
 configuration or this program gives, never what strangers send.
 """
 
