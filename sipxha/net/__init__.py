@@ -3,6 +3,7 @@ Sockets: everything that touches the network, and nothing that decides.
 
     - driver: runs a pure core in the reactor; the one timer of each
     - endpoint: one SIP service's ports and transactions, and its user
+    - transaction_user: what such a user has to be
     - own_via: the Via that it puts on what it sends
     - branch: one request on its way through several hops
     - transports: which socket a SIP message takes

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from zope.interface import Interface
 
 from sipxha.auth.security_events import MALFORMED, SecurityEvents
 from sipxha.config.model import DEFAULT_LIMITS, Limits, Ports
@@ -30,6 +29,7 @@ from sipxha.net.own_via import OwnVia
 from sipxha.net.siblings import HANDED, Siblings
 from sipxha.net.sip_tls import SipTls
 from sipxha.net.traffic import INSIDE, Counts, count_request, no_messages
+from sipxha.net.transaction_user import ITransactionUser
 from sipxha.net.transports import DEFAULT_PORTS, Transports
 from sipxha.sip import ids
 from sipxha.sip.check import check
@@ -41,8 +41,6 @@ from sipxha.transaction import vocabulary
 from sipxha.transaction.layer import TransactionLayer
 from sipxha.transaction.vocabulary import AckArrived, ClientKey, Effect, RequestArrived, ServerKey
 
-# ruff: noqa: N805  (the methods of an Interface have no self)
-
 __all__ = ["Branch", "Endpoint", "IBranchObserver", "ITransactionUser", "Remains"]
 
 LARGE = 1300
@@ -50,51 +48,6 @@ LARGE = 1300
 
 DRAIN_RETRY = 60
 """Seconds for which others need not try a node again that is about to end."""
-
-
-class ITransactionUser(Interface):
-    """
-    Who receives the requests of an L{Endpoint}: the core of RFC 3261 figure 4.
-
-    An exception out of any of these costs only the request it was about: a
-    L{SipxhaError<sipxha.errors.SipxhaError>} is answered with its status, anything else with 500.
-    """
-
-    def request_received(transaction: ServerKey, request: Request, flow: Flow) -> None:
-        """
-        A new request, neither ACK nor CANCEL, that
-        L{check<sipxha.sip.check.check>} found well-formed.
-
-        Every one wants an answer through L{Endpoint.respond}.  An INVITE wants
-        L{Endpoint.trying} at once when its answer will take longer than 200 ms; nothing
-        else ever does (RFC 4320), and a non-INVITE request that is not
-        answered in 35 seconds is forgotten (L{server_failed}).
-        """
-
-    def ack_received(request: Request, flow: Flow) -> None:
-        """
-        The ACK of a 2xx, or one that belongs to nothing we know.
-        """
-
-    def cancelled(transaction: ServerKey, reason: str | None) -> None:
-        """
-        The sender gave up this INVITE, which still has no final answer.  The
-        CANCEL itself is answered already; C{reason} is its Reason (RFC 3326).
-        """
-
-    def answered_late(remains: Remains, response: Response) -> Remains:
-        """
-        A further 2xx to an INVITE, of which all that is left is what was said
-        to L{Branch.leave<sipxha.net.branch.Branch.leave>}.  Our own Via is removed.
-
-        @return: what is left of it now.
-        """
-
-    def server_failed(transaction: ServerKey) -> None:
-        """
-        This transaction ended without the far end having acknowledged, or
-        been sent, its answer.  Nothing more can be done with it.
-        """
 
 
 class _Attempt(NamedTuple):

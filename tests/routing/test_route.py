@@ -116,6 +116,31 @@ class NextHopTests(SynchronousTestCase):
         self.assertEqual(made.uri, "sip:strict.net")
         self.assertEqual(made.values("route"), ["<sip:loose.net;lr>", "<sip:201@10.1.1.9>"])
 
+    def test_P15_whatever_else_the_route_shows(self) -> None:
+        """
+        Only a parameter makes a loose router, and only of the first one.
+        """
+        for routes in (
+            ["<sip:strict.net>, <sip:loose.net;lr>"],
+            ["<sip:strict.net?Subject=;lr>"],
+            ["<sip:user;lr@strict.net>"],
+            ["Strict <sip:strict.net>;lr"],
+            ['"<sip:loose.net;lr>" <sip:strict.net>'],
+        ):
+            made = request("sip:201@10.1.1.9", *routes)
+            adapt_to_strict_router(made)
+            self.assertEqual(made.request_uri.host, "strict.net", routes)
+            self.assertEqual(made.values("route")[-1], "<sip:201@10.1.1.9>")
+        for route in (
+            "<sip:a.net;lr>, <sip:b.net>",
+            "A <sip:a.net;lr>",
+            "<sip:a.net;LR;x>",
+            "<sip:a.net;lr=on>",
+        ):
+            made = request("sip:201@10.1.1.9", route)
+            adapt_to_strict_router(made)
+            self.assertEqual((made.uri, made.rows("route")), ("sip:201@10.1.1.9", [route]))
+
     def test_loose_routes_stay(self) -> None:
         """
         Nothing is rewritten that need not be.
