@@ -9,9 +9,10 @@ all threads of the process; those of the database are told beside them.  Then
 what each adds to the setting up of a call, and the highest rate at which
 hardly anything is sent twice.  Without these programs it says so.
 
-    python -m bench.bench_call [cost] [limit] [profile FILE] [inside]
+    python -m bench.bench_call [cost] [limit] [stalls] [profile FILE] [inside]
 
-Both figures without an argument; inside counts what L{bench.call_inside} does,
+Both figures without an argument; stalls are L{bench.stalls}, for calls and
+registrations; inside counts what L{bench.call_inside} does,
 which needs no other program; the profile is that of the reactor's thread of
 a node that takes 2,000 calls.
 """
@@ -30,9 +31,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from bench.calibration import calibrate
 from bench.call_inside import inside
 from bench.kamailio import PORT, Kamailio
-from bench.load import cpu_seconds, percentile
+from bench.load import cpu_seconds, percentile, users
 from bench.single_node import DOMAIN, Node
 from bench.sipp import Callee, Caller, Pass, Phones
+from bench.stalls import PHONES, UNDER, beside, pauses, registers, tell
 from tests.support.pair import free_network
 
 RATES = (100, 250)
@@ -127,11 +129,13 @@ def compare(folder: Path, asked: Sequence[str]) -> None:
     A node and kamailio, in turn.
     """
     network = free_network()
-    node = Node(folder / "cluster", f"{network}.1", ["u0"], calls=True)
+    stalls = "stalls" in asked
+    names = users(PHONES) if stalls else ["u0"]
+    node = Node(folder / "cluster", f"{network}.1", names, calls=True)
     kamailio = Kamailio(folder / "kamailio", f"{network}.2", proxies=True) if Kamailio.is_here() else None
     callee = Callee(folder / "callee", f"{network}.3", 5060)
     try:
-        node.start()
+        node.start(under=UNDER if stalls else ())
         node.await_database()
         bind(node, callee.contact)
         subjects = [
@@ -149,6 +153,14 @@ def compare(folder: Path, asked: Sequence[str]) -> None:
             subject.call(RATES[0], RATES[0])
         if "cost" in asked:
             costs(node, subjects)
+        if stalls:
+            for rate in RATES:
+                for subject in subjects:
+                    _, times = subject.call(rate, rate * SECONDS)
+                    tell(f"{subject.name}, at {rate}/s: INVITE to 200", times)
+            registers("node", node.address, 5070)
+            if kamailio is not None:
+                beside(folder / "registrar", f"{network}.4")
         if "limit" in asked:
             for subject in subjects:
                 subject.limit(RATES[0])
@@ -157,6 +169,8 @@ def compare(folder: Path, asked: Sequence[str]) -> None:
         if kamailio is not None and kamailio.is_started:
             kamailio.stop()
         node.stop()
+    if stalls:
+        pauses(node)
 
 
 def costs(node: Node, subjects: Sequence[Subject]) -> None:

@@ -234,7 +234,8 @@ class Load:
                 if serial != asked:
                     continue
                 for row in answer.split(b"\r\n"):
-                    found = _NONCE.search(row) if b"MD5" in row else None
+                    # Who names no algorithm means MD5.
+                    found = None if b"SHA" in row else _NONCE.search(row)
                     if found is not None:
                         self._nonce, self._count = found[1], 0
                         return

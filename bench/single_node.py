@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.load import credential_xml
@@ -79,16 +80,18 @@ class Node:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         return [pid, *map(int, children)]
 
-    def start(self, profile: Path | None = None) -> float:
+    def start(self, profile: Path | None = None, under: Sequence[str] = ()) -> float:
         """
         Start it, and wait until it serves.
 
         @param profile: Where the profile of its reactor's thread goes.
 
+        @param under: What it is run by, if not by the shell.
+
         @return: the seconds that it took.
         """
         log = self.folder / "node.log"
-        twistd = [str(Path(sys.executable).parent / "twistd"), "-n", "--pidfile="]
+        twistd = [*under, str(Path(sys.executable).parent / "twistd"), "-n", "--pidfile="]
         if profile is not None:
             twistd += [f"--profile={profile}", "--profiler=cprofile", "--savestats"]
         begun = time.perf_counter()
