@@ -21,7 +21,7 @@ THRESHOLDS = (700, 2, 2)
 New objects until it looks at these, which is the interpreter's own; how often
 until it also looks at those that it saw once, and then at those that it saw
 twice.  So even while everything stays that comes it looks at 700 at a time, at
-2,800 every fourth, and at some 9,000 every tenth or so, which takes 0.4, 2 and 6
+2,800 every fourth, and at some 9,000 every thirteenth, which takes 0.4, 2 and 6
 ms.  With 100,000, as was set here when a call left 140 objects, it took 60 to
 146 ms each time, and so did whatever call came then.
 """
