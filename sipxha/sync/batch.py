@@ -22,12 +22,8 @@ from sipxha.sync.wire import I8, Fault, Value
 MOST_ROWS = 1000
 """Rows in one push or page; an update is never cut, so there may be some more."""
 
-MOST_PUSHES = 8
-"""
-Pushes that are under way at a time.  Each waits for the peer's disk, and what
-comes meanwhile should not wait for it twice; but the fewer they are, the more
-of it travels together.
-"""
+MOST_PUSHES = 64
+"""Pushes that are under way at a time, so that no update waits for the peer's disk; it may stand still for a while."""
 
 MOST_TEXT = 180_000
 """Characters in one push or page, likewise: as XML they must be below what a body may hold."""

@@ -24,6 +24,14 @@ from sipxha.sync.wire import Fault
 CLIMB = 300.0
 """Seconds after which a peer is asked again whether it knows a newer dialect."""
 
+CROWD = 4
+PACE = 0.004
+"""
+Where so many pushes are under way, the next one leaves so many seconds after
+the last at the earliest: what comes meanwhile travels together, which is
+cheaper for both.  The answer to any of them is a reason to look again.
+"""
+
 _FAILED: dict[type[rpc.Call], Input] = {
     rpc.Pull: Input.PULL_FAILED,
     rpc.Reset: Input.RESET_FAILED,
@@ -85,6 +93,7 @@ class Calling:
         last = link.calls[-1]
         return (
             len(link.calls) < link.dialect.most_pushes
+            and (len(link.calls) < CROWD or self._mesh.now >= last.made_at + PACE)
             and isinstance(last.call, rpc.Push)
             and link.state is State.REACHABLE
             and last.generation == link.generation
@@ -119,7 +128,7 @@ class Calling:
     def _call(self, link: Link, call: rpc.Call, mine: Digest | None = None) -> None:
         mesh = self._mesh
         id = mesh.next_id()
-        link.calls.append(Pending(id, call, link.generation, mine))
+        link.calls.append(Pending(id, call, link.generation, mesh.now, mine))
         self._calls[id] = link
         dialect = link.dialect
         method, params = dialect.write_call(mesh.name, call, mesh.now)

@@ -146,14 +146,15 @@ class Pending:
     A call to a peer that is under way.
     """
 
-    __slots__ = ("call", "generation", "id", "mine")
+    __slots__ = ("call", "generation", "id", "made_at", "mine")
 
-    def __init__(self, id: int, call: rpc.Call, generation: int, mine: Digest | None) -> None:
+    def __init__(self, id: int, call: rpc.Call, generation: int, made_at: float, mine: Digest | None) -> None:
         self.id = id
         self.call = call
         self.generation = generation
         """The link's when the call was made."""
 
+        self.made_at = made_at
         self.mine = mine
         """Our own digest when theirs was asked for."""
 

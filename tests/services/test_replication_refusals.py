@@ -18,6 +18,7 @@ from sipxha.net.rpc_server import MOST_BODY, Exchange, RpcServer
 from sipxha.net.tls import MutualTls
 from sipxha.sync import rpc, wire
 from sipxha.sync.batch import BATCH, MOST_PUSHES, MOST_ROWS
+from sipxha.sync.calling import CROWD
 from sipxha.sync.structs import MEMO, SIPX
 from sipxha.sync.wire import I8, Fault, Value
 from tests.support.bindings import a_row
@@ -332,13 +333,14 @@ class SlowPeerTests(_OnlyOneCase):
         await one.register(0)
         await self.until(lambda: peer.pushes)
         await gatherResults([Deferred.fromCoroutine(one.register(user)) for user in range(1, self.USERS)])
-        await self.until(lambda: len(peer.pushes) == MOST_PUSHES)
+        await self.until(lambda: len(peer.pushes) >= CROWD)
+        self.assertLessEqual(len(peer.pushes), MOST_PUSHES)
         self.assertEqual(one.peer()["behind"], self.USERS)
         for connection in list(port.factory.protocols):
             connection.abortConnection()
-        peer.waiting = 0
+        peer.waiting, lost = 0, len(peer.pushes)
         await self.until(lambda: one.peer()["state"] == "UnReachable")
-        await self.until(lambda: len(peer.pushes) > MOST_PUSHES)
+        await self.until(lambda: len(peer.pushes) > lost)
         sizes = []
         while one.peer()["behind"]:
             await self.until(lambda: peer.waiting)
@@ -346,7 +348,7 @@ class SlowPeerTests(_OnlyOneCase):
             sizes.append(peer.take())
             await self.until(lambda sent=sent: one.peer()["sent"] > sent)
         self.assertEqual((sum(sizes), max(sizes)), (self.USERS, MOST_ROWS))
-        self.assertEqual(peer.most_waiting, MOST_PUSHES)
+        self.assertLessEqual(peer.most_waiting, MOST_PUSHES)
 
     async def test_who_stops_waits_for_no_answer(self) -> None:
         """

@@ -10,7 +10,7 @@ from sipxha.registry.binding import Binding
 from sipxha.sync import effects as fx
 from sipxha.sync import rpc
 from sipxha.sync.batch import BATCH, MOST_PUSHES, MOST_ROWS, Batch
-from sipxha.sync.calling import CLIMB
+from sipxha.sync.calling import CLIMB, CROWD, PACE
 from sipxha.sync.dialect import Dialect
 from sipxha.sync.dialects import DIALECTS
 from sipxha.sync.engine import PULSE
@@ -78,18 +78,30 @@ class FollowingTests(EngineCase):
         Up to a bound; what is beyond it travels together, when one was answered.
         """
         start = self.registry.update_number
-        for number in range(MOST_PUSHES + 3):
+        for number in range(CROWD + 3):
             self.register(callid=str(number))
-        each = [(start + place, [start + place + 1]) for place in range(MOST_PUSHES)]
+        each = [(start + place, [start + place + 1]) for place in range(CROWD)]
         # Nothing was ever pushed before the first.
         self.assertEqual(self.numbers(), [(0, each[0][1]), *each[1:]])
         self.taken()
-        rest = [start + MOST_PUSHES + place for place in (1, 2, 3)]
-        self.assertEqual(self.numbers(), [*each[1:], (start + MOST_PUSHES, rest)])
+        rest = [start + CROWD + place for place in (1, 2, 3)]
+        self.assertEqual(self.numbers(), [*each[1:], (start + CROWD, rest)])
         self.assertEqual(self.engine.links[PEER].sent, start + 1)
         while self.calls:
             self.taken()
         self.assertEqual(self.engine.links[PEER].sent, self.registry.update_number)
+
+    def test_updates_that_come_seldom_wait_for_no_answer(self) -> None:
+        """
+        Nor do they without end, for a peer that takes nothing.
+        """
+        for number in range(MOST_PUSHES + 3):
+            self.register(callid=str(number))
+            self.now += PACE
+        self.assertEqual(len(self.calls), MOST_PUSHES)
+        self.assertEqual({len(rows) for _, rows in self.numbers()}, {1})
+        self.taken()
+        self.assertEqual(len(self.numbers()[-1][1]), 3)
 
     def test_an_answer_takes_nothing_back(self) -> None:
         """
