@@ -289,8 +289,10 @@ class Lab:
         """
         Lay a cable.
         """
+        # The same each time, for nobody tells the others of a new card, as an installed Debian would.
+        card = "02:00:" + ":".join(f"{int(part):02x}" for part in address.split("."))
         for command in (
-            f"ip link add {name} type veth peer name eth0 netns {pid}",
+            f"ip link add {name} type veth peer name eth0 address {card} netns {pid}",
             f"ip link set {name} master lan up",
             f"nsenter -t {pid} -n ip address add {address}/24 dev eth0",
             f"nsenter -t {pid} -n ip link set eth0 up",
