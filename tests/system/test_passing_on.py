@@ -270,3 +270,23 @@ class PassingOnTests(PairTestCase):
         heard = self.alice_line.first("SIP/2.0 422")
         assert heard is not None
         self.assertEqual([row.partition(":")[2].strip() for row in rows(heard, "min-se")], ["1800"])
+
+    async def test_P26_an_answer_with_no_via_left_goes_nowhere(self) -> None:
+        """
+        A phone that answers with nothing but the Via of its own neighbour
+        loses its answer, and its caller hears so at once; the next call is set
+        up.
+        """
+
+        def forget(request: Request) -> Response:
+            response = response_to(request, 200, to_tag="forgetful")
+            response.set("via", request.rows("via")[0].partition(",")[0])
+            response.add("contact", f"<{self.bob.contact}>")
+            return response
+
+        self.bob.answers = forget
+        self.assertEqual((await self.refused(self.dial())).status, 408)
+        self.assertIsNone(self.alice_line.first("SIP/2.0 200"))
+        self.bob.answers = lambda request: 200
+        again = await self.dial()
+        self.assertEqual((await again.hang_up()).status, 200)
