@@ -96,8 +96,7 @@ class Answering:
         link.sent = call.number
         link.generation += 1
         self._mesh.feed(link, Input.RESET_CAME)
-        link.wants_reset = False
-        link.check_at = self._mesh.now
+        link.doubt(self._mesh.now)
         self._mesh.emit(Synchronized(link.name, True, call.number))
         self._mesh.emit(Answer(exchange, dialect.number(link.received)))
 

@@ -245,6 +245,7 @@ class Calling:
             owner.received = max(owner.received, page.number)
         if changed:
             mesh.store(changed)
+        self._healing.pulled(link, call)
         mesh.feed(link, Input.PULLED)
 
     def _reset(self, link: Link, pending: Pending, number: int) -> None:
@@ -253,8 +254,7 @@ class Calling:
         # Of two resets that cross, neither is known to be the later: to push twice is harmless.
         link.sent = number if pending.generation == link.generation else min(link.sent, number)
         mesh.feed(link, Input.RESET_TAKEN)
-        link.wants_reset = False
-        link.check_at = mesh.now
+        link.doubt(mesh.now)
         mesh.emit(Synchronized(link.name, False, number))
 
     def _pushed(self, link: Link, pending: Pending, push: rpc.Push, number: int) -> None:

@@ -6,8 +6,12 @@ are compared: our own, the peer's, and those of nodes that nobody reaches
 (design 5.8).  What is under way makes them differ too, but hardly ever twice
 by the same amount: only rows that do are pulled again, all of them.
 
-An answer also shows that a peer with which there is nothing to do is alive;
-one that knows no digests is asked for its news instead.
+A peer that knows no digests cannot be compared with: all of these rows are
+pulled from it, after each reset and now and then, for nothing else shows that
+a node which lost its disk, and served before it heard of that peer, lacks
+some.  Each minute it is only asked for its news.
+
+An answer also shows that a peer with which there is nothing to do is alive.
 """
 
 from __future__ import annotations
@@ -24,6 +28,12 @@ INTERVAL = 60.0
 
 AGAIN = 1.0
 """Seconds until what differed is compared again."""
+
+PAUSE = 30.0
+"""Seconds until all rows are pulled again at the earliest, however often a peer is reset."""
+
+SELDOM = 3600.0
+"""Seconds until they are pulled again although it was not."""
 
 _TOTAL_BITS = 128
 
@@ -47,14 +57,36 @@ class Healing:
             if mesh.now < link.check_at:
                 return None
             link.check_at = mesh.now + INTERVAL
-            if not link.dialect.has_digests:
+            if not link.dialect.has_digests and not self._begin_all(link):
                 return rpc.Pull(link.name, link.received), None
             link.checks = [mesh.name, link.name, *(lost.name for lost in mesh.lost())]
         primary = link.checks[0]
+        if not link.dialect.has_digests:
+            return rpc.Pull(primary, 0), None
         ask = rpc.Ask(primary, horizon(mesh.now, mesh.settings.max_expires))
         # Now the peer holds all of our own rows; of others, what we hold when it answers is nearer.
         mine = mesh.registry.digest(primary, ask.horizon) if primary == mesh.name else None
         return ask, mine
+
+    def _begin_all(self, link: Link) -> bool:
+        """
+        Whether it is time for all rows of a peer that knows no digests.
+        """
+        now = self._mesh.now
+        if now < link.all_at + (PAUSE if link.is_doubted else SELDOM):
+            if link.is_doubted:
+                link.check_at = min(link.check_at, link.all_at + PAUSE)
+            return False
+        link.all_at, link.is_doubted = now, True
+        return True
+
+    def pulled(self, link: Link, pull: rpc.Pull) -> None:
+        """
+        A peer gave what we asked for.
+        """
+        if not link.dialect.has_digests and link.checks[:1] == [pull.primary] and not pull.number:
+            del link.checks[0]
+            link.is_doubted = bool(link.checks)
 
     def compare(self, link: Link, ask: rpc.Ask, mine: Digest | None, theirs: Digest) -> None:
         """

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from math import inf
 
 from sipxha.errors import SipxhaError
 from sipxha.registry.digest import Digest
@@ -219,6 +220,12 @@ class Link:
     repaired: dict[str, float] = field(default_factory=dict)
     """When all rows of a registrar were last pulled for that."""
 
+    all_at: float = -inf
+    """When all rows were last asked for of a peer that knows no digests."""
+
+    is_doubted: bool = True
+    """They were not all given since the last reset."""
+
     delay: float = FIRST_DELAY
     next_try: float | None = None
     calm_at: float | None = None
@@ -267,6 +274,14 @@ class Link:
         self.wants_reset, self.calm_at = False, None
         self.next_try = now + self.delay
         self.delay = min(self.delay * 2, self.most_delay)
+
+    def doubt(self, now: float) -> None:
+        """
+        A reset: either side may have another disk than it had before.
+        """
+        self.wants_reset = False
+        self.check_at, self.is_doubted = now, True
+        self.checks.clear()
 
     def next_deadline(self) -> float | None:
         """

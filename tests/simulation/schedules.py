@@ -157,13 +157,17 @@ def outcome(
     return [*cluster.differences(), *repairs]
 
 
-def twice_lost() -> Cluster:
+def twice_lost(ages: Sequence[Spoken] = ()) -> Cluster:
     """
     A node that lost its disk, served without its peer, and died before it
     heard of what it had lost: its newest number does not tell that it has
     not all below.
+
+    @param ages: What each of the two speaks.
     """
     cluster = Cluster(2)
+    for node, dialects in zip(cluster.nodes, ages, strict=False):
+        node.dialects = dialects
     cluster.start()
     cluster.advance(2)
     for user in range(5):

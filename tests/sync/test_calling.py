@@ -371,7 +371,7 @@ class DialectTests(EngineCase):
         self.make(PEER)
         self.assertEqual(
             self.methods(MEMO),
-            [BATCH.pull, MEMO.pull, MEMO.pull, BATCH.reset, MEMO.reset, MEMO.pull],
+            [BATCH.pull, MEMO.pull, MEMO.pull, BATCH.reset, MEMO.reset, MEMO.pull, MEMO.pull],
         )
         self.assertEqual(self.only(fx.Spoken), fx.Spoken(PEER, "memo"))
         self.assertEqual(self.state(), State.REACHABLE)

@@ -43,7 +43,7 @@ class StartTests(EngineCase):
         self.answer(PEER, I8(6))
         self.assertFalse(self.only(fx.Open).is_degraded)
         self.assertEqual(self.state(), State.REACHABLE)
-        self.assertEqual(self.asked(PEER), (PULL, [PEER, 9]), "is it alive?")
+        self.assertEqual(self.asked(PEER), (PULL, [ME, 0]), "do we hold the same?")
 
     def test_a_peer_that_joins_is_met_as_at_the_start(self) -> None:
         """

@@ -14,11 +14,11 @@ from sipxha.sync import effects as fx
 from sipxha.sync import rpc
 from sipxha.sync.batch import BATCH
 from sipxha.sync.dialects import DIALECTS
-from sipxha.sync.healing import AGAIN, INTERVAL, digest_answer, digest_answered
+from sipxha.sync.healing import AGAIN, INTERVAL, PAUSE, SELDOM, digest_answer, digest_answered
 from sipxha.sync.link import State
 from sipxha.sync.wire import I8, Value
 from tests.support.bindings import a_row
-from tests.sync.engine import ME, NOW, PEER, THIRD, EngineCase
+from tests.sync.engine import ME, NOW, PEER, PULL, PUSH, RESET, THIRD, EngineCase
 
 ROW = a_row(primary=PEER, update_number=7, expires=int(NOW) + 60, deadline=NOW + 60)
 
@@ -187,6 +187,109 @@ class ComparisonTests(EngineCase):
         self.pass_time(INTERVAL)
         self.answer(PEER, I8(5))
         self.assertEqual(self.state(), State.INCOMPATIBLE)
+
+
+class WithoutDigestsTests(EngineCase):
+    """
+    Tests for peers that know no digests.
+    """
+
+    def served(self) -> list[list[Any]]:
+        """
+        Answer pulls as a peer that has nothing, until something else is asked or nothing.
+
+        @return: Which primary was asked for, and from which number on.
+        """
+        asked = []
+        while PEER in self.open_calls and self.asked(PEER)[0] == PULL:
+            asked.append(self.asked(PEER)[1])
+            self.answer(PEER, [])
+        return asked
+
+    def reset(self) -> None:
+        """
+        The peer resets us.
+        """
+        self.receive(RESET, PEER, I8(0))
+
+    def test_all_rows_are_pulled_after_a_reset(self) -> None:
+        """
+        Own rows, the peer's, and those of a node that nobody reaches.
+        """
+        self.make(PEER, THIRD, rows=(a_row(primary=ME, update_number=5), ROW._replace(callid="2")))
+        self.fail_call(THIRD)
+        self.assertEqual(self.served(), [[ME, 5], [PEER, 7], [THIRD, 0]])
+        self.answer(PEER, I8(5))
+        self.assertEqual(self.served(), [[THIRD, 0], [ME, 0], [PEER, 0], [THIRD, 0]])
+        self.pass_time(INTERVAL)
+        self.assertEqual(self.served(), [[PEER, 7]], "only its news")
+
+    def test_own_rows_that_only_such_a_peer_has_come_back(self) -> None:
+        """
+        Although the store had greater numbers; whoever else lacks them receives them.
+        """
+        self.make(PEER, rows=(a_row(primary=ME, update_number=5),))
+        self.served()
+        self.answer(PEER, I8(5))
+        self.assertEqual(self.asked(PEER), (PULL, [ME, 0]))
+        self.answer(PEER, [a_row(primary=ME, update_number=3, callid="2", cseq=9)])
+        (row,) = self.only(fx.Store).rows
+        self.assertEqual((row.callid, row.update_number), ("2", self.registry.update_number))
+        self.assertEqual(self.asked(PEER), (PUSH, [5, self.pushed(row)]))
+
+    def test_resets_that_come_often_bring_no_more_than_one_such_pull(self) -> None:
+        """
+        In half a minute; it is made up for then.
+        """
+        self.operating(PEER)
+        asked: list[list[Any]] = []
+        for _ in range(60):
+            self.reset()
+            asked += self.served()
+            self.pass_time(1)
+        self.assertEqual(asked.count([ME, 0]), 1)
+        self.pass_time(PAUSE)
+        self.assertEqual(self.served(), [[ME, 0], [PEER, 0]])
+
+    def test_what_a_reset_interrupts_begins_again(self) -> None:
+        """
+        What was pulled before it may have come from another disk.
+        """
+        self.operating(PEER)
+        self.pass_time(PAUSE)
+        self.reset()
+        self.answer(PEER, [])
+        self.assertEqual(self.asked(PEER), (PULL, [PEER, 0]))
+        self.reset()
+        self.answer(PEER, [])
+        self.assertEqual(self.served(), [[PEER, 0]], "its news")
+        self.pass_time(PAUSE + 1)
+        self.assertEqual(self.served(), [[ME, 0], [PEER, 0]])
+
+    def test_a_pull_of_all_that_fails_is_repeated(self) -> None:
+        """
+        After the next reset, and half a minute after it began.
+        """
+        self.operating(PEER)
+        self.pass_time(PAUSE)
+        self.reset()
+        self.answer(PEER, [])
+        self.fail_call(PEER)
+        self.reset()
+        self.assertEqual(self.served(), [[PEER, 0]], "its news")
+        self.pass_time(PAUSE + 1)
+        self.assertEqual(self.served(), [[ME, 0], [PEER, 0]])
+
+    def test_all_rows_are_pulled_now_and_then(self) -> None:
+        """
+        Without a reset.
+        """
+        self.operating(PEER)
+        asked: list[list[Any]] = []
+        for _ in range(int(2 * SELDOM / INTERVAL) + 2):
+            self.pass_time(INTERVAL)
+            asked += self.served()
+        self.assertEqual(asked.count([ME, 0]), 2)
 
 
 class DigestTests(SynchronousTestCase):
