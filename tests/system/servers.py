@@ -47,7 +47,7 @@ reactor: Any = _reactor
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 PASSWORD = "correct horse"
-USERS = 240
+USERS = 400
 PATIENCE = 20.0
 """Seconds after which what a test waits for will not come."""
 
@@ -229,12 +229,15 @@ class Server:
         await until(lambda: not self.is_running, f"{self.name} does not stop")
         return int(self._process.returncode)
 
-    async def line_with(self, text: str) -> str:
+    async def line_with(self, text: str, after: int = 0) -> str:
         """
-        Wait for a line of its log.
+        Wait for a line of its log since it was last started, or since the log
+        had a length.
         """
+        begin = max(after, self._began)
         found = await until(
-            lambda: [line for line in self.lines if text in line], f"{self.name} does not say {text!r}"
+            lambda: [line for line in self.lines_after(begin) if text in line],
+            f"{self.name} does not say {text!r}",
         )
         return str(found[-1])
 
