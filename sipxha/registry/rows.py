@@ -55,6 +55,13 @@ class Rows:
         """
         return self._size
 
+    @property
+    def aors(self) -> int:
+        """
+        How many addresses-of-record have rows.
+        """
+        return len(self._aors)
+
     def current(self, identity: str, now: float) -> list[Binding]:
         """
         The bindings of an address-of-record, the one that ends last first.

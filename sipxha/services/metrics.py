@@ -100,6 +100,8 @@ class Metrics(Collector):
                 "Bindings that have not ended, by the node that took them.",
                 [({"primary": name}, count) for name, count in live.items()],
             )
+            aors = overview.registry.aors
+            yield _gauge("aors", "Addresses-of-record that have rows, ended ones included.", [({}, aors)])
             held = len(overview.registry)
             yield _gauge("registry_rows", "Rows that are held, ended ones included.", [({}, held)])
         if overview.store is not None:

@@ -75,8 +75,10 @@ class MetricsTests(SynchronousTestCase):
         samples = self.samples()
         self.assertEqual(samples["registrations{sipx1.example.com}"], 2)
         self.assertEqual(samples["registrations{sipx2.example.com}"], 1)
-        self.assertEqual(samples["registry_rows"], 4)
-        self.assertEqual(self.overview.status()["registrations"], 3)
+        registry.apply([a_row(identity="1@example.com", callid="another", update_number=4)], NOW)
+        samples = self.samples()
+        self.assertEqual((samples["registry_rows"], samples["aors"]), (5, 4))
+        self.assertEqual(self.overview.status()["registrations"], 4)
 
     def test_registers_are_counted_by_their_answers(self) -> None:
         """
