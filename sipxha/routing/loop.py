@@ -43,7 +43,7 @@ def is_loop(request: Request, sent_by: frozenset[tuple[str, int | None]], key: s
     @param key: of the request, by L{loop_key}.
     """
     suffix = branch_suffix(key)
-    if not any(suffix in row for row in request.rows("via")):
+    if not request.mentions("via", suffix):
         return False
     return any(
         (via.host, via.port) in sent_by and (via.branch or "").endswith(suffix) for via in request.vias

@@ -163,7 +163,7 @@ class Forwarding:
         another; inside a dialog there is none.
         """
         proxy = self._proxy
-        if proxy.recurse or self.request.to.tag:
+        if proxy.recurse or self.request.to_tag:
             return None
         if self._admission.is_emergency or proxy.cluster.is_gateway(next_hop(self._forwarded)):
             return GATEWAY_ANSWER

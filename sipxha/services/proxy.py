@@ -402,4 +402,4 @@ def _count_down(request: Request) -> None:
     RFC 3261 section 16.6 step 3 (P02).
     """
     left = request.max_forwards
-    request.set("max-forwards", str(MAX_FORWARDS if left is None else left - 1))
+    request.max_forwards = MAX_FORWARDS if left is None else left - 1

@@ -11,14 +11,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from sipxha.sip.grammar import UnsafeValue, cut_list, split_list, unfold
-from sipxha.sip.names import UNSPLIT, printed
+from sipxha.sip.names import PRINTED, UNSPLIT, printed
 
 _READ_FROM = {
-    "via": ("top via", "outline"),
-    "from": ("outline", "tags"),
-    "to": ("outline", "tags"),
-    "call-id": ("outline",),
-    "cseq": ("outline",),
+    "via": ("top via", "outline", "via count"),
+    "from": ("outline", "end to end"),
+    "to": ("outline", "end to end"),
+    "cseq": ("outline", "end to end"),
     "contact": ("star contact",),
 }
 """What else is kept of a field, beside its values."""
@@ -78,6 +77,13 @@ class Fields:
         value = self._lines[keys.index(name)].partition(":")[2].strip(" \t\r\n")
         return unfold(value) if "\n" in value else value
 
+    def mentions(self, name: str, text: str) -> bool:
+        """
+        Whether a row of a name has C{text}, of one line, in it, whatever that is there.
+        """
+        rows = [line for key, line in zip(self._keys, self._lines, strict=True) if key == name]
+        return text in "\r\n".join(rows)
+
     def rows(self, name: str) -> list[str]:
         """
         The values of all rows, unfolded and stripped.
@@ -96,7 +102,7 @@ class Fields:
         credentials are never taken apart (7.3.1).
         """
         rows = self.rows(name)
-        if name in UNSPLIT or (len(rows) == 1 and rows[0] and "," not in rows[0]):
+        if not rows or name in UNSPLIT or ("," not in rows[0] and rows[0] and len(rows) == 1):
             return rows
         return [value for row in rows if row for value in split_list(name, row)]
 
@@ -118,13 +124,15 @@ class Fields:
         Make this the only row of its name, where the first one stood or else
         at the end.
         """
-        key, spelling = printed(name)
-        line = field_line(spelling, value)
-        if key not in self._keys:
-            self._insert(len(self._keys), key, line)
+        key, line = _row(name, value)
+        keys = self._keys
+        if key not in keys:
+            keys.append(key)
+            self._lines.append(line)
+            self._changed(key)
             return
-        index = self._keys.index(key)
-        if self._keys.count(key) > 1:
+        index = keys.index(key)
+        if keys.count(key) > 1:
             self.remove(key)
             self._insert(index, key, line)
         else:
@@ -135,8 +143,7 @@ class Fields:
         """
         Add a row after the last one of its name, or else at the end.
         """
-        key, spelling = printed(name)
-        line = field_line(spelling, value)
+        key, line = _row(name, value)
         keys = self._keys
         if key in keys:
             self._insert(len(keys) - keys[::-1].index(key), key, line)
@@ -149,16 +156,17 @@ class Fields:
         """
         Add a row before the first one of its name, or else at the top.
         """
-        key, spelling = printed(name)
+        key, line = _row(name, value)
         keys = self._keys
-        index = keys.index(key) if key in keys else 0
-        self._insert(index, key, field_line(spelling, value))
+        self._insert(keys.index(key) if key in keys else 0, key, line)
 
     def remove(self, name: str) -> None:
         """
         Remove all rows of a name, however they are spelled.
         """
         keys, lines = self._keys, self._lines
+        if name not in keys:
+            return
         while name in keys:
             index = keys.index(name)
             del keys[index], lines[index]
@@ -244,15 +252,28 @@ class Fields:
         self._written = None
         if name == "content-length":
             self._measured = False
-        elif typed:
-            typed.pop(name, None)
-            for kept in _READ_FROM.get(name, ()):
-                typed.pop(kept, None)
+            return
+        if name in typed:
+            del typed[name]
+        if name in _READ_FROM:
+            for kept in _READ_FROM[name]:
+                if kept in typed:
+                    del typed[kept]
 
 
 def _value(line: str) -> str:
     value = line.partition(":")[2].strip(" \t\r\n")
     return unfold(value) if "\n" in value else value
+
+
+def _row(name: str, value: str) -> tuple[str, str]:
+    """
+    The canonical name and the line of a field that we are about to send.
+    """
+    if name in PRINTED:
+        return name, f"{PRINTED[name]}: {safe(name, value)}"
+    key, spelling = printed(name)
+    return key, field_line(spelling, value)
 
 
 def field_line(spelling: str, value: str) -> str:

@@ -100,11 +100,13 @@ class Message(Fields):
 
         @raise MalformedField: A field that it takes cannot be read.
         """
-        held: Outline | None = self._typed.get("outline")
+        typed = self._typed
+        if "outline" in typed:
+            known: Outline = typed["outline"]
+            return known
+        held = self.usual_outline()
         if held is None:
-            held = self.usual_outline()
-            if held is None:
-                held = self._typed["outline"] = self._outline_by_field()
+            held = typed["outline"] = typed["end to end"] = self._outline_by_field()
         return held
 
     def usual_outline(self) -> Outline | None:
@@ -116,11 +118,15 @@ class Message(Fields):
         limits = self.limits
         if limits.identifier < USUAL_IDENTIFIER or limits.uri_params < USUAL_PARAMS:
             return None
-        outline = usual_outline(self._target(), self._keys, self._lines)
-        if outline is not None:
-            self._typed["outline"] = outline
-            # They outlast the Via, which every hop changes.
-            self._typed["tags"] = (outline.from_tag, outline.to_tag)
+        found = usual_outline(self._target(), self._keys, self._lines)
+        if found is None:
+            return None
+        typed = self._typed
+        outline, typed["call-id"], max_forwards = found
+        # Of the second all but the Via counts, which every hop changes.
+        typed["outline"] = typed["end to end"] = outline
+        if max_forwards is not None:
+            typed["max-forwards"] = max_forwards
         return outline
 
     def prepend_via(self, value: str, host: str, sent_by: str, branch: str) -> None:
@@ -130,11 +136,13 @@ class Message(Fields):
         @param value: Of our own making; it is not looked at.
         @param host: As in the L{outline}, like the others.
         """
-        outline: Outline | None = self._typed.get("outline")
-        keys = self._keys
+        typed, keys = self._typed, self._keys
+        count = typed.get("via count")
         self._insert(keys.index("via") if "via" in keys else 0, "via", f"Via: {value}")
-        if outline is not None:
-            self._typed["outline"] = Outline(host, sent_by, branch, *outline[3:])
+        if "end to end" in typed:
+            typed["outline"] = _new(Outline, (host, sent_by, branch, *typed["end to end"][3:]))
+        if count is not None:
+            typed["via count"] = count + 1
 
     def lengthen_via(self, end: str, more: str) -> bool:
         """
@@ -199,8 +207,14 @@ class Message(Fields):
         """
         How many Via values there are; those below the top one are not read.
         """
-        held: tuple[Via, ...] | None = self._typed.get("via")
-        return len(self._many("via")) if held is None else len(held)
+        typed = self._typed
+        if "via count" in typed:
+            known: int = typed["via count"]
+            return known
+        lines = [line for key, line in zip(self._keys, self._lines, strict=True) if key == "via"]
+        is_plain = "," not in "".join(lines) and len(lines) <= self.limits.vias
+        count = typed["via count"] = len(lines if is_plain else self._many("via"))
+        return count
 
     @property
     def from_(self) -> Address:
@@ -227,30 +241,32 @@ class Message(Fields):
         """
         The tag of From, if it has one.
         """
-        tags: tuple[str | None, str | None] | None = self._typed.get("tags")
-        return self.from_.tag if tags is None else tags[0]
+        typed = self._typed
+        return typed["end to end"].from_tag if "end to end" in typed else self.from_.tag
 
     @property
     def to_tag(self) -> str | None:
         """
         The tag of To, if it has one.
         """
-        tags: tuple[str | None, str | None] | None = self._typed.get("tags")
-        return self.to.tag if tags is None else tags[1]
+        typed = self._typed
+        return typed["end to end"].to_tag if "end to end" in typed else self.to.tag
 
     @property
     def call_id(self) -> str:
         """
         The Call-ID (20.8).
         """
-        held: str | None = self._typed.get("call-id")
-        if held is None:
-            held = self.get("call-id")
-            if not held or not (held.isascii() and held.isprintable()) or " " in held:
-                raise MalformedField("call-id", held or "")
-            if len(held) > self.limits.identifier:
-                raise MalformedField("call-id", held)
-            self._typed["call-id"] = held
+        typed = self._typed
+        if "call-id" in typed:
+            known: str = typed["call-id"]
+            return known
+        held = self.get("call-id")
+        if not held or not (held.isascii() and held.isprintable()) or " " in held:
+            raise MalformedField("call-id", held or "")
+        if len(held) > self.limits.identifier:
+            raise MalformedField("call-id", held)
+        typed["call-id"] = held
         return held
 
     @property
@@ -258,14 +274,14 @@ class Message(Fields):
         """
         The sequence number and its method.
         """
-        held: CSeq | None = self._typed.get("cseq")
+        typed = self._typed
+        held: CSeq | None = typed.get("cseq")
         if held is None:
-            outline: Outline | None = self._typed.get("outline")
-            if outline is None:
-                held = _read("cseq", self.get("cseq"), CSeq.parse)
+            if "end to end" in typed:
+                held = CSeq(typed["end to end"].number, typed["end to end"].method)
             else:
-                held = CSeq(outline.number, outline.method)
-            self._typed["cseq"] = held
+                held = _read("cseq", self.get("cseq"), CSeq.parse)
+            typed["cseq"] = held
         return held
 
     @property
@@ -316,17 +332,25 @@ class Message(Fields):
     def max_forwards(self) -> int | None:
         """
         How many more proxies may pass this on; L{None} if it does not say.
+        Settable to a number.
         """
-        held: int | None = self._typed.get("max-forwards")
-        if held is None:
-            value = self.get("max-forwards")
-            if value is None:
-                return None
-            held = _number(value)
-            if held is None or held > 255:
-                raise MalformedField("max-forwards", value)
-            self._typed["max-forwards"] = held
+        typed = self._typed
+        if "max-forwards" in typed:
+            known: int = typed["max-forwards"]
+            return known
+        value = self.get("max-forwards")
+        if value is None:
+            return None
+        held = _number(value)
+        if held is None or held > 255:
+            raise MalformedField("max-forwards", value)
+        typed["max-forwards"] = held
         return held
+
+    @max_forwards.setter
+    def max_forwards(self, left: int) -> None:
+        self.set("max-forwards", str(left))
+        self._typed["max-forwards"] = left
 
     @property
     def expires(self) -> int | None:
@@ -457,12 +481,14 @@ class Request(Message):
         """
         The Request-URI.
         """
-        held: Uri | None = self._typed.get("request-uri")
-        if held is None:
-            held = _read("request-uri", self._uri, _request_uri)
-            if len(held.params) > self.limits.uri_params:
-                raise MalformedField("request-uri", self._uri)
-            self._typed["request-uri"] = held
+        typed = self._typed
+        if "request-uri" in typed:
+            known: Uri = typed["request-uri"]
+            return known
+        held: Uri = _read("request-uri", self._uri, _request_uri)
+        if len(held.params) > self.limits.uri_params:
+            raise MalformedField("request-uri", self._uri)
+        typed["request-uri"] = held
         return held
 
     def copy(self) -> Request:
@@ -539,6 +565,9 @@ class Response(Message):
 # most routes, and what comes after an ACK has its route.
 _request_uri = lru_cache(maxsize=256)(Uri.parse)
 _route = lru_cache(maxsize=256)(Address.parse)
+
+
+_new = tuple.__new__
 
 
 def _number(text: str) -> int | None:

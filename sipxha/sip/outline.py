@@ -44,7 +44,7 @@ _NAME = r"\n[^:\n]*+:[ \t]*+"
 # matches a line end, so that a folded field is never usual.
 _USUAL = re.compile(
     rf"(?:{_URI})?{_NAME}{_VIA}{_NAME}{_ADDRESS}{_NAME}{_ADDRESS}"
-    rf"{_NAME}[!-~]{{1,{USUAL_IDENTIFIER}}}+{_NAME}([0-9]{{1,9}}+) ([A-Z]++)(?:{_NAME}[0-9]{{1,2}}+)?"
+    rf"{_NAME}([!-~]{{1,{USUAL_IDENTIFIER}}}+){_NAME}([0-9]{{1,9}}+) ([A-Z]++)(?:{_NAME}([0-9]{{1,2}}+))?"
 ).fullmatch
 
 _new = tuple.__new__
@@ -73,37 +73,43 @@ class Outline(NamedTuple):
     """Of the CSeq."""
 
 
-def usual_outline(uri: str, keys: list[str], lines: list[str]) -> Outline | None:
+def usual_outline(uri: str, keys: list[str], lines: list[str]) -> tuple[Outline, str, int | None] | None:
     """
     Read a message that looks like most.
 
     @param uri: The Request-URI; empty for a response.
     @param keys: The canonical names of C{lines}.
 
-    @return: If not L{None}, all of these fields are well-formed and none is
-        there twice; otherwise one is unusual, which need not be a fault.
+    @return: The outline, the Call-ID and the Max-Forwards.  If not L{None},
+        all of these fields are well-formed and none is there twice; otherwise
+        one is unusual, which need not be a fault.
     """
-    count, index = keys.count, keys.index
+    # The first of each name; looked for one by one they cost more.
+    first = dict(zip(reversed(keys), reversed(lines), strict=True))
+    if len(first) != len(keys) and not _is_each_once(keys):
+        return None
     try:
-        text = (
-            f"{uri}\n{lines[index('via')]}\n{lines[index('from')]}\n{lines[index('to')]}"
-            f"\n{lines[index('call-id')]}\n{lines[index('cseq')]}"
-        )
-    except ValueError:
+        text = f"{uri}\n{first['via']}\n{first['from']}\n{first['to']}\n{first['call-id']}\n{first['cseq']}"
+    except KeyError:
         return None
-    if count("from") + count("to") + count("call-id") + count("cseq") != 4:
-        return None
-    forwards = count("max-forwards")
-    if forwards:
-        if forwards > 1:
-            return None
-        text = f"{text}\n{lines[index('max-forwards')]}"
+    if "max-forwards" in first:
+        text = f"{text}\n{first['max-forwards']}"
     match = _USUAL(text)
     if match is None:
         return None
-    transport, host, port, branch, from_tag, to_tag, number, method = match.groups()
+    transport, host, port, branch, from_tag, to_tag, call_id, number, method, forwards = match.groups()
     host = host.lower()
     sent_by = f"{host}:{port or DEFAULT_PORTS[transport]}"
     # Past the constructor of a named tuple, which is slower than all above it.
     outline: Outline = _new(Outline, (host, sent_by, branch, from_tag, to_tag, int(number), method))
-    return outline
+    return outline, call_id, None if forwards is None else int(forwards)
+
+
+def _is_each_once(keys: list[str]) -> bool:
+    """
+    Whether none of the fields is there twice that must not be.
+    """
+    count = keys.count
+    return (
+        count("from") == count("to") == count("call-id") == count("cseq") == 1 and count("max-forwards") < 2
+    )

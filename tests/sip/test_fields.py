@@ -43,6 +43,15 @@ class LookupTests(SynchronousTestCase):
             message = a_request(f"{name}: Digest a=b, c=d")
             self.assertEqual(message.values(name.lower()), ["Digest a=b, c=d"])
 
+    def test_a_row_mentions_what_stands_in_it(self) -> None:
+        """
+        In any row of that name, and in no other.
+        """
+        fields = Fields([("Via", "one"), ("To", "three"), ("v", "two, four")])
+        self.assertEqual(
+            [fields.mentions("via", text) for text in ("one", "two, f", "three")], [True, True, False]
+        )
+
     def test_M07_a_folded_value_is_read_as_one_line(self) -> None:
         """
         It leaves folded.

@@ -4,6 +4,11 @@ Tests for L{sipxha.sip.message}.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from operator import attrgetter
+
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from sipxha.sip.cseq import CSeq
@@ -12,6 +17,56 @@ from sipxha.sip.message import Request, Response
 from sipxha.sip.parser import parse_message
 from sipxha.sip.response import response_to
 from tests.sip.samples import a_request, datagram
+
+_told = [
+    attrgetter(name)
+    for name in (
+        *("outline", "via", "via_count", "from_tag", "to_tag"),
+        *("call_id", "cseq", "max_forwards", "request_uri", "routes"),
+    )
+]
+
+_CHANGES: list[Callable[[Request], object]] = [
+    lambda message: message.prepend_via("SIP/2.0/TCP n:5080;branch=z9hG4bKn", "n", "n:5080", "z9hG4bKn"),
+    lambda message: message.prepend("via", "SIP/2.0/UDP p, SIP/2.0/UDP q;branch=z9hG4bKq"),
+    lambda message: message.pop_first("via") if message.via_count > 1 else None,
+    lambda message: message.replace_first("via", "SIP/2.0/TLS r;branch=z9hG4bKr"),
+    lambda message: message.set("from", "<sip:x@y>;tag=other"),
+    lambda message: message.set("t", "sip:x@y;tag=%22;odd"),
+    lambda message: message.set("call-id", "another"),
+    lambda message: message.set("cseq", "7 OPTIONS"),
+    lambda message: message.remove("max-forwards"),
+    lambda message: message.set("max-forwards", "5"),
+    lambda message: setattr(message, "max_forwards", 200),
+    lambda message: setattr(message, "uri", "sip:elsewhere.example.com"),
+    lambda message: message.prepend("route", "<sip:r;lr>"),
+    lambda message: message.pop_first("route"),
+]
+
+
+class KeptValueTests(SynchronousTestCase):
+    """
+    Tests for what is kept of the values that were read.
+    """
+
+    @given(st.lists(st.tuples(st.booleans(), st.sampled_from(_CHANGES), st.sets(st.sampled_from(_told)))))
+    def test_what_is_kept_is_what_would_be_read(
+        self,
+        steps: list[tuple[bool, Callable[[Request], object], set[Callable[[Request], object]]]],
+    ) -> None:
+        """
+        Whatever was read before a change, and whatever was changed.
+        """
+        message = a_request("Via: SIP/2.0/TCP b")
+        for is_copied, change, reads in steps:
+            if is_copied:
+                message = message.copy()
+            for read in reads:
+                read(message)
+            change(message)
+        fresh = parse_message(message.encode())
+        for read in _told:
+            self.assertEqual(read(message), read(fresh))
 
 
 class ValueTests(SynchronousTestCase):
