@@ -10,7 +10,6 @@ tell the L{Locator} of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache, partial
 from ipaddress import ip_address
 from typing import Any, NamedTuple
 
@@ -32,6 +31,7 @@ from sipxha.routing.location import (
     Target,
     Unlocatable,
     direct,
+    is_left_to_chance,
     is_name,
     offers_of,
     services_by_default,
@@ -92,6 +92,9 @@ class _Plan(NamedTuple):
     places: Mapping[str, Sequence[str]]
     """The addresses of each server."""
 
+    order: Sequence[Hop]
+    """The places in their order, where chance has no say in it; else none."""
+
     until: float
 
 
@@ -121,7 +124,10 @@ class Locator:
         self._chance = chance
         self.set_own_names(own_names)
         # Nearly all requests are for a few places: our own servers, and phones that call at length.
-        self._target = lru_cache(maxsize=PLANS)(partial(target_of, spoken=transports))
+        self._targets: dict[str, tuple[Target, Hop | None]] = {}
+        """What is asked for URIs, and the place where that is an address."""
+
+        self._transports = transports
         self._families = families
         self._quarantine = Quarantine(QUARANTINE)
         self._plans: dict[Target, _Plan] = {}
@@ -143,7 +149,7 @@ class Locator:
             hops = self.known(uri)
         except Unlocatable as reason:
             return fail(reason)
-        return Deferred.fromCoroutine(self._locate(self._target(uri))) if hops is None else succeed(hops)
+        return Deferred.fromCoroutine(self._locate(self._read(uri)[0])) if hops is None else succeed(hops)
 
     def known(self, uri: Uri) -> list[Hop] | None:
         """
@@ -152,13 +158,12 @@ class Locator:
 
         @raise Unlocatable: There is none.
         """
-        target = self._target(uri)
-        if target.is_numeric:
-            return [_hop(direct(target), target.host, target)]
+        target, hop = self._targets.get(uri.raw) or self._read(uri)
+        if hop is not None:
+            return [hop]
         plan = self._plans.get(target)
-        if plan is None or self._reactor.seconds() >= plan.until:
-            return None
-        return self._hops(target, plan)
+        now = self._reactor.seconds()
+        return None if plan is None or now >= plan.until else self._hops(target, plan, now)
 
     def addresses(self, name: str) -> Deferred[list[str]]:
         """
@@ -198,21 +203,28 @@ class Locator:
         """
         self._quarantine.answered(hop)
 
+    def _read(self, uri: Uri) -> tuple[Target, Hop | None]:
+        target = target_of(uri, self._transports)
+        hop = _hop(direct(target), target.host, target) if target.is_numeric else None
+        if len(self._targets) >= PLANS:
+            self._targets.clear()
+        self._targets[str(uri)] = target, hop
+        return target, hop
+
     async def _locate(self, target: Target) -> list[Hop]:
         plan = await self._plan(target)
-        hops = self._hops(target, plan)
+        hops = self._hops(target, plan, self._reactor.seconds())
         if len(self._plans) >= PLANS:
             self._plans.clear()
         self._plans[target] = plan
         return hops
 
-    def _hops(self, target: Target, plan: _Plan) -> list[Hop]:
+    def _hops(self, target: Target, plan: _Plan, now: float) -> list[Hop]:
         """
         Make the order for one request.
         """
-        offers = offers_of(plan.answers, plan.is_ranked, self._chance) or [direct(target)]
-        hops = [_hop(offer, address, target) for offer in offers for address in plan.places[offer.host]]
-        return self._quarantine.order(hops, self._reactor.seconds())
+        hops = plan.order or _ordered(target, plan.answers, plan.is_ranked, plan.places, self._chance)
+        return self._quarantine.order(hops, now)
 
     async def _plan(self, target: Target) -> _Plan:
         """
@@ -228,7 +240,10 @@ class Locator:
         if servers and not any(found):
             raise trouble or Unlocatable(f"{target.host} has no address")
         places = dict(zip(servers, found, strict=True))
-        return _Plan(answers, is_ranked, places, self._reactor.seconds() + PLAN_LIFE)
+        order: Sequence[Hop] = ()
+        if not is_left_to_chance(answers, is_ranked):
+            order = _ordered(target, answers, is_ranked, places, self._chance)
+        return _Plan(answers, is_ranked, places, order, self._reactor.seconds() + PLAN_LIFE)
 
     async def _services(self, target: Target) -> tuple[list[tuple[Service, Sequence[Srv]]], bool]:
         """
@@ -281,6 +296,17 @@ async def _gather(answers: Sequence[Deferred[Any]]) -> tuple[list[Any], DNSFaile
             trouble = failure.value
         values.append(())
     return values, trouble
+
+
+def _ordered(
+    target: Target,
+    answers: Sequence[tuple[Service, Sequence[Srv]]],
+    is_ranked: bool,
+    places: Mapping[str, Sequence[str]],
+    chance: Callable[[], float],
+) -> list[Hop]:
+    offers = offers_of(answers, is_ranked, chance) or [direct(target)]
+    return [_hop(offer, address, target) for offer in offers for address in places[offer.host]]
 
 
 def _hop(offer: Offer, address: str, target: Target) -> Hop:

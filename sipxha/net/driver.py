@@ -66,6 +66,8 @@ class Driver(Generic[E]):
         self._performing = False
         self._stopped = False
         self._call: IDelayedCall | None = None
+        self._called_at = 0.0
+        """The deadline that the call is for."""
 
     def now(self) -> float:
         """
@@ -114,8 +116,10 @@ class Driver(Generic[E]):
         # than to move it each time its deadline has become void.
         if call is None:
             self._call = self._reactor.callLater(max(0.0, deadline - self.now()), self._due)
-        elif deadline < call.getTime():
+            self._called_at = deadline
+        elif deadline < self._called_at:
             call.reset(max(0.0, deadline - self.now()))
+            self._called_at = deadline
 
     def _due(self) -> None:
         self._call = None

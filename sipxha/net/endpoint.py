@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -46,17 +46,11 @@ __all__ = ["Branch", "Endpoint", "IBranchObserver", "ITransactionUser", "Remains
 LARGE = 1300
 """More bytes than this do not go over UDP if it can be helped (RFC 3261 section 18.1.1)."""
 
+# Past the constructor of a named tuple, which is slow.
+_new = tuple.__new__
+
 DRAIN_RETRY = 60
 """Seconds for which others need not try a node again that is about to end."""
-
-
-class _Attempt(NamedTuple):
-    """
-    A request as it was sent to one hop.
-    """
-
-    branch: Branch
-    hop: Hop | Flow
 
 
 class Endpoint(Service):
@@ -65,6 +59,7 @@ class Endpoint(Service):
 
     @ivar advertised: The address that other elements use for us.
     @ivar is_draining: Whether what is new is to go to other nodes: it is answered 503.
+    @ivar sent: The messages that went out.
     @ivar received: The messages that came in, repetitions and such as belong to nothing included.
     @ivar malformed: How many messages came in that are none, or against the rules.
     @ivar failovers: How often a request of ours went on to its next hop, by what was wrong with the one before.
@@ -117,11 +112,14 @@ class Endpoint(Service):
         self._siblings = Siblings(reactor) if siblings is None else siblings
         self._transports = Transports(reactor, listen, ports, self, tls, limits, is_neighbour, mirror)
         self._own_vias: dict[str, OwnVia] = {}
-        self._attempts: dict[ClientKey, _Attempt] = {}
+        self._attempts: dict[ClientKey, tuple[Branch, Hop | Flow]] = {}
+        """Each request as it was sent to one hop."""
+
         self._left: dict[tuple[str, ...], Remains] = {}
         self._held: dict[tuple[str, ...], tuple[Any, ...]] = {}
         self.is_draining = False
         self._own_addresses = frozenset((listen, advertised))
+        self.sent: Counts = self._transports.sent
         self.received = no_messages()
         self.malformed = 0
         self.failovers = dict.fromkeys(FAILINGS, 0)
@@ -225,13 +223,6 @@ class Endpoint(Service):
         """
         return self._transports.connections.refused
 
-    @property
-    def sent(self) -> Counts:
-        """
-        The messages that went out.
-        """
-        return self._transports.sent
-
     # For the transaction user
 
     def respond(self, transaction: ServerKey, response: Response) -> None:
@@ -283,7 +274,8 @@ class Endpoint(Service):
 
         @param last_answer: The same for the last of them, which ends in 408.
         """
-        spoken = [hop for hop in hops if self._transports.speaks(hop)]
+        bound = self._transports.bound
+        spoken = [hop for hop in hops if hop.transport in bound]
         branch = Branch(self, request, spoken, observer, branch_suffix, first_answer, last_answer)
         if spoken:
             branch.next_hop()
@@ -380,8 +372,8 @@ class Endpoint(Service):
                 detoured = True
                 hop = over_tcp
                 request.replace_first("via", self._own_vias["tcp"].value(branch_id))
-        key = ClientKey(branch_id, request.method)
-        self._attempts[key] = _Attempt(branch, hop)
+        key = _new(ClientKey, (branch_id, request.method))
+        self._attempts[key] = (branch, hop)
         self._driver.perform(self._layer.send(request, hop, self._driver.now(), patience))
         return key, detoured
 
@@ -510,7 +502,7 @@ class Endpoint(Service):
         A sibling, which has looked at it, hands us a request.
         """
         count_request(self.received[INSIDE], request.method)
-        self._driver.perform((RequestArrived(handover, request, flow),))
+        self._driver.perform((_new(RequestArrived, (handover, request, flow)),))
 
     def ack_handed(self, arrived: AckArrived) -> None:
         """
@@ -547,7 +539,7 @@ class Endpoint(Service):
         """
         transport = hop.transport
         here = self._transports.bound[transport]
-        return Flow(transport, self.advertised, here, hop.address, hop.port, HANDED)
+        return _new(Flow, (transport, self.advertised, here, hop.address, hop.port, HANDED))
 
     def _count_answer(self, sender: Sender, status: int) -> None:
         self.sent[INSIDE][status // 100] += 1
@@ -584,7 +576,7 @@ class Endpoint(Service):
         """
         attempt = self._attempts.pop(key, None)
         if attempt is not None:
-            self._transports.withdraw(attempt.hop, key)
+            self._transports.withdraw(attempt[1], key)
 
     # Effects
 
@@ -664,22 +656,26 @@ class Endpoint(Service):
         if status >= 300 or (status >= 200 and key.method != "INVITE"):
             # What comes now the transaction keeps to itself.
             self._settle(key)
-        attempt.branch.answer_received(key, attempt.hop, response)
+        branch, hop = attempt
+        branch.answer_received(key, hop, response)
 
     def _client_silent(self, effect: vocabulary.ClientSilent) -> None:
         attempt = self._attempts.get(effect.key)
         if attempt is not None:
-            attempt.branch.patience_ended(effect.key, attempt.hop)
+            branch, hop = attempt
+            branch.patience_ended(effect.key, hop)
 
     def _client_timed_out(self, effect: vocabulary.ClientTimedOut) -> None:
         attempt = self._attempts.get(effect.key)
         if attempt is not None:
-            attempt.branch.attempt_failed(effect.key, attempt.hop, 408)
+            branch, hop = attempt
+            branch.attempt_failed(effect.key, hop, 408)
 
     def _client_failed(self, effect: vocabulary.ClientFailed) -> None:
         attempt = self._attempts.get(effect.key)
         if attempt is not None:
-            attempt.branch.attempt_failed(effect.key, attempt.hop, 503)
+            branch, hop = attempt
+            branch.attempt_failed(effect.key, hop, 503)
 
     def _server_timed_out(self, effect: vocabulary.ServerTimedOut) -> None:
         if effect.key.method != "CANCEL":

@@ -78,6 +78,8 @@ class Transports:
 
     @ivar connections: Those over TCP and TLS.
 
+    @ivar bound: The ports that are bound, by transport.
+
     @ivar sent: The messages that were given to a socket or handed to a sibling, repetitions included.
     """
 
@@ -108,7 +110,7 @@ class Transports:
         self._ports = {"udp": ports.udp, "tcp": ports.tcp, "tls": ports.tls}
         self._datagrams: SipDatagrams | None = None
         self._listening: list[IListeningPort] = []
-        self._bound: dict[str, int] = {}
+        self.bound: dict[str, int] = {}
 
     def bind(self) -> None:
         """
@@ -128,7 +130,7 @@ class Transports:
                 raise CannotBind(transport, self._listen, port, str(error.socketError)) from error
             self._listening.append(listening)
             address: Any = listening.getHost()
-            self._bound[transport] = address.port
+            self.bound[transport] = address.port
         self.connections.is_wanted = True
 
     def _bind(self, transport: str, port: int) -> IListeningPort:
@@ -144,7 +146,7 @@ class Transports:
 
     def _release(self) -> Deferred[Any]:
         listening, self._listening = self._listening, []
-        self._bound.clear()
+        self.bound.clear()
         self._datagrams = None
         return gatherResults([maybeDeferred(port.stopListening) for port in listening])
 
@@ -159,20 +161,13 @@ class Transports:
         """
         The port for C{"udp"}, C{"tcp"} or C{"tls"}: the bound one, if it is.
         """
-        return self._bound.get(transport, self._ports.get(transport))
+        return self.bound.get(transport, self._ports.get(transport))
 
     def speaks(self, hop: Hop | Flow) -> bool:
         """
         Whether we have the transport that this hop needs.
         """
-        return hop.transport in self._bound
-
-    @property
-    def bound(self) -> dict[str, int]:
-        """
-        The ports that are bound, by transport.
-        """
-        return self._bound
+        return hop.transport in self.bound
 
     # Sending
 
@@ -195,7 +190,7 @@ class Transports:
         if transport == "udp" and self._datagrams is not None:
             if not self._datagrams.send(data, hop.address, hop.port):
                 self.connections.fail_later(key)
-        elif transport != "udp" and transport in self._bound:
+        elif transport != "udp" and transport in self.bound:
             self.connections.send(data, hop, key)
         else:
             self.connections.fail_later(key)

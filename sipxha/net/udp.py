@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from sipxha.net.hep import Mirror
     from sipxha.net.transports import Receiver
 
+_new = tuple.__new__
+
 MAX_DATAGRAM = 65535
 """RFC 3261 section 18.1.1: whatever UDP can carry is taken."""
 
@@ -73,7 +75,8 @@ class SipDatagrams(DatagramProtocol):
             if answer is not None:
                 self.send(answer, *addr[:2])
             return
-        flow = Flow("udp", addr[0], addr[1], *self._local)
+        # Past the constructor of a named tuple, which is slow.
+        flow = _new(Flow, ("udp", addr[0], addr[1], *self._local, 0))
         if self._mirror is not None:
             self._mirror.received(datagram, flow)
         try:

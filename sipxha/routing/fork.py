@@ -39,6 +39,9 @@ _FLOW_FAILED = frozenset({408, 430})
 _GATEWAY_FAILED = frozenset({408, 430, 500, 502, 503, 504})
 """Out of reach, or not able to; what a gateway says of whom it called is not among them."""
 
+# Past the constructor of a named tuple, which is slow.
+_new = tuple.__new__
+
 _PREFERRED = frozenset({401, 407, 415, 420, 484})
 
 
@@ -152,6 +155,7 @@ class ResponseContext:
         "_in_turn",
         "_is_gateway",
         "_is_invite",
+        "_live",
         "_patience",
         "_recurse",
         "_seen",
@@ -190,6 +194,9 @@ class ResponseContext:
         self._is_gateway = is_gateway
         self._patience = patience if self._is_invite else None
         self._branches: list[_Branch] = []
+        self._live = 0
+        """How many of the branches have not ended."""
+
         self._waiting: list[Target] = []
         self._seen: list[Uri] = []
         self._best: tuple[Response, int] | None = None
@@ -205,7 +212,14 @@ class ResponseContext:
         """
         Whether nothing more can come of this request.
         """
-        return self.answered and all(branch.state is _ENDED for branch in self._branches)
+        return self.answered and not self._live
+
+    @property
+    def awaits_life(self) -> bool:
+        """
+        Whether L{heard} makes any difference.
+        """
+        return self._patience is not None
 
     def start(self, targets: Sequence[Target], now: float) -> list[Effect]:
         """
@@ -228,13 +242,12 @@ class ResponseContext:
             # RFC 3261 16.7 step 5: any 2xx to an INVITE goes on, the late one too.
             return [Forward(response, branch)] if self._is_invite and status < 300 else []
         was_cancelled = held.state is _CANCELLED
-        held.state = _ENDED
-        held.deadline = None
+        self._end(held)
         if status < 300:
             if self.answered and not self._is_invite:
                 return []
             self.answered = True
-            return [Forward(response, branch), *self._cancel_all(now, ANSWERED_ELSEWHERE)]
+            return [_new(Forward, (response, branch, ())), *self._cancel_all(now, ANSWERED_ELSEWHERE)]
         if self._recurse and status < 400 and not self._closed:
             named = targets_of(response.contacts, self._is_gateway)
             contacts = self._fresh(named)
@@ -304,9 +317,13 @@ class ResponseContext:
                 effects.append(self._cancel(number, branch, now, RANG_TOO_LONG))
                 if not is_silent:
                     continue
-            branch.state = _ENDED
-            branch.deadline = None
+            self._end(branch)
         return effects + self._conclude(now)
+
+    def _end(self, branch: _Branch) -> None:
+        branch.state = _ENDED
+        branch.deadline = None
+        self._live -= 1
 
     def _provisional(self, held: _Branch, branch: int, response: Response, now: float) -> list[Effect]:
         if held.state is _TRYING:
@@ -318,7 +335,7 @@ class ResponseContext:
             held.deadline = _earlier(now + TIMER_C, held.ring_end)
         if response.status == 100 or self.answered:
             return []
-        return [Forward(response, branch)]
+        return [_new(Forward, (response, branch, ()))]
 
     def _fresh(self, targets: Sequence[Target]) -> list[Target]:
         """
@@ -328,10 +345,10 @@ class ResponseContext:
         for target in targets:
             if len(self._seen) >= MAX_TARGETS:
                 break
-            if not self._is_seen(target):
+            if not (self._seen and self._is_seen(target)):
                 self._seen.append(target.uri)
                 fresh.append(target)
-        return sorted(fresh, key=_by_q)
+        return sorted(fresh, key=_by_q) if len(fresh) > 1 else fresh
 
     def _is_seen(self, target: Target) -> bool:
         return any(target.uri.equivalent(uri) for uri in self._seen)
@@ -346,7 +363,9 @@ class ResponseContext:
         count = 1
         while count < len(targets) and targets[count].q == targets[0].q and not self._in_turn:
             count += 1
-        free = self._breadth - sum(each.breadth for each in self._branches if each.state is not _ENDED)
+        free = self._breadth
+        if self._live:
+            free -= sum(each.breadth for each in self._branches if each.state is not _ENDED)
         # Whatever starts others has ended itself, and left its own.
         count = min(count, free)
         group = targets[:count]
@@ -358,6 +377,7 @@ class ResponseContext:
             effects.append(StartBranch(len(self._branches), target.uri, breadth))
             branch = _Branch(None, target.others, breadth)
             self._branches.append(branch)
+            self._live += 1
             if not self._is_invite:
                 continue
             ring = None if self._in_turn else serial if target.ring is None else target.ring
@@ -369,7 +389,7 @@ class ResponseContext:
     def _cancel_all(self, now: float, reason: str | None) -> list[Effect]:
         self._closed = True
         self._waiting.clear()
-        if not self._is_invite:
+        if not (self._is_invite and self._live):
             return []
         return [
             self._cancel(number, branch, now, reason)
@@ -398,7 +418,7 @@ class ResponseContext:
         """
         Go on with the next group, or answer upstream when all branches ended.
         """
-        if self.answered or any(branch.state is not _ENDED for branch in self._branches):
+        if self.answered or self._live:
             return []
         if self._waiting:
             return self._start_group(self._waiting, now)

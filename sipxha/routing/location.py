@@ -214,6 +214,20 @@ def offers_of(
     ]
 
 
+def is_left_to_chance(answers: Sequence[tuple[Service, Sequence[Srv]]], ranked: bool) -> bool:
+    """
+    Whether L{offers_of} may answer now one thing and now another: some servers
+    are wanted alike.
+    """
+    places = [
+        (rank, record.priority) if ranked else (record.priority, rank)
+        for rank, (_service, records) in enumerate(answers)
+        for record in records
+        if record.target
+    ]
+    return len(set(places)) != len(places)
+
+
 def shuffled(records: Iterable[Srv], chance: Callable[[], float]) -> list[Srv]:
     """
     Order records of one priority by weighted chance (RFC 2782, "Weight").

@@ -44,7 +44,8 @@ class Quarantine:
         """
         C{hop} is alive.
         """
-        self._until.pop(hop[:3], None)
+        if self._until:
+            self._until.pop(hop[:3], None)
 
     def order(self, hops: Sequence[Hop], now: float) -> list[Hop]:
         """

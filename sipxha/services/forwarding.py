@@ -201,7 +201,8 @@ class Forwarding:
         """
         A server that a branch tried is alive.
         """
-        self._context.heard(number, self._now())
+        if self._context.awaits_life:
+            self._context.heard(number, self._now())
         if isinstance(hop, Hop):
             self._proxy.cluster.hop_answered(hop)
 
@@ -226,14 +227,15 @@ class Forwarding:
         self._arm()
 
     def _perform_one(self, effect: fork.Effect) -> None:
-        if isinstance(effect, fork.Forward):
-            self._forward(effect)
-        elif isinstance(effect, fork.StartBranch):
-            self._start_branch(effect)
-        elif isinstance(effect, fork.CancelBranch):
-            self._branches[effect.branch].cancel(effect.reason)
-        else:
-            self._answer(self._proxy.endpoint.own_response(self.request, effect.status))
+        match effect:
+            case fork.Forward():
+                self._forward(effect)
+            case fork.StartBranch():
+                self._start_branch(effect)
+            case fork.CancelBranch(branch, reason):
+                self._branches[branch].cancel(reason)
+            case fork.Refuse(status):
+                self._answer(self._proxy.endpoint.own_response(self.request, status))
 
     def _start_branch(self, effect: fork.StartBranch) -> None:
         proxy = self._proxy

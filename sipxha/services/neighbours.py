@@ -83,7 +83,7 @@ class Neighbours(TimerService):
             peer.name: frozenset([peer.address]) if peer.address else self._known.get(peer.name, frozenset())
             for peer in self._peers
         }
-        self._answers.clear()
+        self._gather()
 
     def knows(self, address: str) -> bool:
         """
@@ -100,7 +100,7 @@ class Neighbours(TimerService):
         """
         Whether an address is that of one of our nodes, and not just loopback.
         """
-        return address in self._own or any(address in known for known in self._known.values())
+        return address in self._nodes
 
     def _is_ours(self, address: str) -> bool:
         if self.is_node(address):
@@ -112,6 +112,10 @@ class Neighbours(TimerService):
         # A wildcard IPv6 socket shows IPv4 senders in the form ::ffff:10.1.1.1.
         mapped = getattr(parsed, "ipv4_mapped", None)
         return parsed.is_loopback or (mapped is not None and self._is_ours(str(mapped)))
+
+    def _gather(self) -> None:
+        self._nodes = self._own.union(*self._known.values())
+        self._answers.clear()
 
     def _ask(self) -> None:
         for peer in self._peers:
@@ -132,7 +136,7 @@ class Neighbours(TimerService):
         # It may have left meanwhile.
         if found != self._known.get(name, found):
             self._known[name] = found
-            self._answers.clear()
+            self._gather()
             self._log.info("{peer} has the address {addresses}", peer=name, addresses=", ".join(addresses))
 
     def _not_found(self, failure: Failure, name: str) -> None:

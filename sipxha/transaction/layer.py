@@ -77,6 +77,9 @@ _PerformingCells = Cells[tuple[tuple[Callable[..., bool | None], Timer], ...]]
 
 _STATES = tuple(State)
 
+# Past the constructor of a named tuple, which is slow.
+_new = tuple.__new__
+
 
 class _Client:
     __slots__ = ("ack", "alarms", "cells", "durations", "hop", "interval", "key", "request", "state")
@@ -467,10 +470,10 @@ class TransactionLayer:
     ) -> None:
         if isinstance(transaction, _Client):
             assert transaction.request is not None
-            effects.append(SendRequest(transaction.key, transaction.request, transaction.hop))
+            effects.append(_new(SendRequest, (transaction.key, transaction.request, transaction.hop)))
         elif response is not None:
             transaction.answer = response.encode()
-            effects.append(SendResponse(transaction.key, response, transaction.flow))
+            effects.append(_new(SendResponse, (transaction.key, response, transaction.flow)))
         elif transaction.answer is not None:
             effects.append(RepeatResponse(transaction.key, transaction.answer, transaction.flow))
 
@@ -478,7 +481,7 @@ class TransactionLayer:
         self, server: _Server, timer: Timer, now: float, effects: list[Effect], response: Response
     ) -> None:
         server.answer = None
-        effects.append(SendResponse(server.key, response, server.flow))
+        effects.append(_new(SendResponse, (server.key, response, server.flow)))
 
     def _send_ack(
         self, client: _Client, timer: Timer, now: float, effects: list[Effect], response: Response
@@ -503,7 +506,7 @@ class TransactionLayer:
         self, server: _Server, timer: Timer, now: float, effects: list[Effect], _: None
     ) -> None:
         assert server.request is not None
-        effects.append(RequestArrived(server.key, server.request, server.flow))
+        effects.append(_new(RequestArrived, (server.key, server.request, server.flow)))
 
     def _tell_ack(
         self, server: _Server, timer: Timer, now: float, effects: list[Effect], arrived: AckArrived
@@ -513,7 +516,7 @@ class TransactionLayer:
     def _tell_response(
         self, client: _Client, timer: Timer, now: float, effects: list[Effect], response: Response
     ) -> None:
-        effects.append(ResponseArrived(client.key, response))
+        effects.append(_new(ResponseArrived, (client.key, response)))
 
     def _tell_silence(
         self, client: _Client, timer: Timer, now: float, effects: list[Effect], _: None

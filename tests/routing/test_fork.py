@@ -615,6 +615,7 @@ class InTurnTests(SynchronousTestCase):
         self.assertEqual(forwarded(tree.response_received(0, answer(200), NOW + 5)), [200])
         tree = ResponseContext("INVITE", recurse=False, in_turn=True, patience=4.0)
         tree.start([Target(Uri.parse("sip:112@gw1"))], NOW)
+        self.assertTrue(tree.awaits_life)
         tree.heard(0, NOW + 1)
         self.assertEqual(tree.next_deadline(), NOW + 1 + TIMER_C)
 

@@ -20,6 +20,7 @@ from sipxha.routing.location import (
     TransportNotSpoken,
     Unlocatable,
     direct,
+    is_left_to_chance,
     is_name,
     offers_of,
     services_by_default,
@@ -239,6 +240,38 @@ class OfferTests(SynchronousTestCase):
         """
         offers = offers_of([(self.TCP, [Srv(1, 0, 5070, "a")])], False, lambda: 0.0)
         self.assertEqual(offers, [Offer("tcp", 5070, "a")])
+
+    @given(
+        st.lists(
+            st.lists(
+                st.builds(Srv, st.integers(0, 2), st.integers(0, 9), st.just(5060), st.sampled_from("abc"))
+            ),
+            max_size=2,
+        ),
+        st.booleans(),
+        st.floats(0.0, 1.0, exclude_max=True),
+    )
+    def test_where_chance_has_no_say_the_order_is_always_the_same(
+        self, records: list[list[Srv]], ranked: bool, chance: float
+    ) -> None:
+        """
+        It has none where all have a place of their own.
+        """
+        answers = list(zip((self.TCP, self.UDP), records, strict=False))
+        if not is_left_to_chance(answers, ranked):
+            self.assertEqual(
+                offers_of(answers, ranked, lambda: 0.0), offers_of(answers, ranked, lambda: chance)
+            )
+
+    def test_chance_has_a_say_where_servers_are_wanted_alike(self) -> None:
+        """
+        Across transports that the domain did not rank, too, each has a place of its own.
+        """
+        alike = [(self.TCP, [Srv(1, 0, 5060, "a"), Srv(1, 0, 5060, "b")])]
+        apart = [(self.TCP, [Srv(1, 0, 5060, "a")]), (self.UDP, [Srv(1, 0, 5060, "a")])]
+        for ranked in (True, False):
+            self.assertTrue(is_left_to_chance(alike, ranked))
+            self.assertFalse(is_left_to_chance(apart, ranked))
 
 
 class ShuffledTests(SynchronousTestCase):
