@@ -229,7 +229,7 @@ class Branch:
         if self._is_sent:
             # What was sent stays as it was: its transaction may want it again.
             request = request.copy()
-            request.pop_first("via")
+            request.remove_first("via")
         self._is_sent = True
         self._answered = False
         # Patience is for those who have somewhere else to go.
@@ -274,7 +274,7 @@ class Branch:
         assert self._request is not None
         response = self._endpoint.own_response(self._request, status)
         if self._is_sent:
-            response.pop_first("via")
+            response.remove_first("via")
         self._finish()
         self.observer.response_received(self, response)
 

@@ -43,6 +43,8 @@ class Driver(Generic[E]):
     Effects that come up while others are performed wait for their turn: no
     C{perform} is ever called from within another.
 
+    @ivar now: The time to tell the core.
+
     @param perform: Performs one effect.
 
     @param failed: Told of an effect that raised, inside the C{except} clause;
@@ -58,6 +60,7 @@ class Driver(Generic[E]):
         perform: Callable[[E], None],
         failed: Callable[[E, Exception], None] | None = None,
     ) -> None:
+        self.now: Callable[[], float] = reactor.seconds
         self._reactor = reactor
         self._core = core
         self._perform = perform
@@ -68,12 +71,6 @@ class Driver(Generic[E]):
         self._call: IDelayedCall | None = None
         self._called_at = 0.0
         """The deadline that the call is for."""
-
-    def now(self) -> float:
-        """
-        The time to tell the core.
-        """
-        return self._reactor.seconds()
 
     def perform(self, effects: Iterable[E]) -> None:
         """

@@ -646,7 +646,7 @@ class Endpoint(Service):
     def _response_arrived(self, effect: vocabulary.ResponseArrived) -> None:
         key, response = effect
         status = response.status
-        response.pop_first("via")
+        response.remove_first("via")
         attempt = self._attempts.get(key)
         if attempt is None:
             remains = self._left.get(key)

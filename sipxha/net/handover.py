@@ -307,5 +307,5 @@ def take_off_via(response: Response, key: ServerKey) -> bool:
         return False
     if (outline.branch, outline.sent_by) != (key.branch, key.sent_by):
         return False
-    response.pop_first("via")
+    response.remove_first("via")
     return True

@@ -374,7 +374,7 @@ class ResponseContext:
         effects: list[Effect] = []
         for place, target in enumerate(group):
             breadth = (free + place) // count
-            effects.append(StartBranch(len(self._branches), target.uri, breadth))
+            effects.append(_new(StartBranch, (len(self._branches), target.uri, breadth)))
             branch = _Branch(None, target.others, breadth)
             self._branches.append(branch)
             self._live += 1

@@ -42,7 +42,7 @@ def is_loop(request: Request, sent_by: frozenset[tuple[str, int | None]], key: s
     @param sent_by: host and port of the own Vias.
     @param key: of the request, by L{loop_key}.
     """
-    suffix = branch_suffix(key)
+    suffix = _SEPARATOR + key
     if not request.mentions("via", suffix):
         return False
     return any(

@@ -45,22 +45,22 @@ def take_own_routes(request: Request, names: OwnNames) -> list[Uri]:
         signs state into its Record-Route finds it there again.
     """
     taken: list[Uri] = []
-    if request.has("route"):
-        target = request.request_uri
-        if "lr" in target.params and names.own(target):
-            last = request.routes[-1]
-            rows = request.values("route")[:-1]
-            request.remove("route")
-            for row in rows:
-                request.add("route", row)
-            request.uri = str(last.uri)
-            taken.append(target)
-        while request.has("route"):
-            route = request.routes[0]
-            if not names.own(route.uri):
-                break
-            request.pop_first("route")
-            taken.append(route.uri)
+    if not request.has("route"):
+        return taken
+    target = request.request_uri
+    if "lr" in target.params and names.own(target):
+        last = request.routes[-1]
+        rows = request.values("route")[:-1]
+        request.remove("route")
+        for row in rows:
+            request.add("route", row)
+        request.uri = str(last.uri)
+        taken.append(target)
+    for route in request.routes:
+        if not names.own(route.uri):
+            break
+        request.remove_first("route")
+        taken.append(route.uri)
     return taken
 
 
@@ -114,7 +114,7 @@ def adapt_to_strict_router(request: Request) -> None:
     first: Address = request.routes[0]
     if "lr" in first.uri.params:
         return
-    request.pop_first("route")
+    request.remove_first("route")
     request.add("route", f"<{request.uri}>")
     request.uri = str(first.uri)
 

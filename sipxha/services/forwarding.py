@@ -174,7 +174,7 @@ class Forwarding:
         Send the request to where it wants to go.
         """
         targets = self._proxy.targets(self._forwarded, self._admission)
-        self._perform(self._context.start(targets, self._now()))
+        self._perform(self._context.start(targets, self._proxy.reactor.seconds()))
 
     def cancel(self, reason: str | None = None) -> None:
         """
@@ -182,13 +182,13 @@ class Forwarding:
 
         @param reason: the Reason of the CANCEL.
         """
-        self._perform(self._context.cancelled(self._now(), reason))
+        self._perform(self._context.cancelled(self._proxy.reactor.seconds(), reason))
 
     def response_received(self, number: int, response: Response) -> None:
         """
         A branch was answered.
         """
-        self._perform(self._context.response_received(number, response, self._now()))
+        self._perform(self._context.response_received(number, response, self._proxy.reactor.seconds()))
 
     def hop_failed(self, hop: Hop | Flow) -> None:
         """
@@ -202,12 +202,9 @@ class Forwarding:
         A server that a branch tried is alive.
         """
         if self._context.awaits_life:
-            self._context.heard(number, self._now())
+            self._context.heard(number, self._proxy.reactor.seconds())
         if isinstance(hop, Hop):
             self._proxy.cluster.hop_answered(hop)
-
-    def _now(self) -> float:
-        return float(self._proxy.reactor.seconds())
 
     def _perform(self, effects: list[fork.Effect]) -> None:
         """
@@ -360,10 +357,10 @@ class Forwarding:
         # than to move it each time that something rings.
         if timer is None:
             self._timer = self._proxy.reactor.callLater(
-                max(0.0, deadline - self._now()), self._deadline_passed
+                max(0.0, deadline - self._proxy.reactor.seconds()), self._deadline_passed
             )
         elif deadline < timer.getTime():
-            timer.reset(max(0.0, deadline - self._now()))
+            timer.reset(max(0.0, deadline - self._proxy.reactor.seconds()))
 
     def _leave(self) -> None:
         """
@@ -381,7 +378,7 @@ class Forwarding:
 
     def _deadline_passed(self) -> None:
         self._timer = None
-        self._perform(self._context.deadline_passed(self._now()))
+        self._perform(self._context.deadline_passed(self._proxy.reactor.seconds()))
 
 
 @implementer(IBranchObserver)

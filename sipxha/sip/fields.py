@@ -112,12 +112,9 @@ class Fields:
 
         @return: Their names, and their lines without the last CRLF.
         """
-        keys, lines = [], []
-        for key, line in zip(self._keys, self._lines, strict=True):
-            if key in names:
-                keys.append(key)
-                lines.append(line)
-        return keys, lines
+        keys, lines = self._keys, self._lines
+        wanted = [index for index, key in enumerate(keys) if key in names]
+        return [keys[index] for index in wanted], [lines[index] for index in wanted]
 
     def set(self, name: str, value: str) -> None:
         """
@@ -172,23 +169,22 @@ class Fields:
             del keys[index], lines[index]
         self._changed(name)
 
-    def pop_first(self, name: str) -> str | None:
+    def remove_first(self, name: str) -> None:
         """
-        Take off the first value, out of a comma list if need be.
-
-        @return: That value, or L{None} if there is none.
+        Remove the first value, out of a comma list if need be.
         """
-        keys = self._keys
+        keys, lines = self._keys, self._lines
         if name not in keys:
-            return None
+            return
         index = keys.index(name)
-        spelling, first, rest = self._cut(index)
+        rest = None
+        if "," in lines[index]:
+            spelling, _, rest = self._cut(index)
         if rest is None:
-            del keys[index], self._lines[index]
+            del keys[index], lines[index]
         else:
-            self._lines[index] = f"{spelling}: {rest}"
+            lines[index] = f"{spelling}: {rest}"
         self._changed(name)
-        return first
 
     def first_line(self, name: str) -> str:
         """

@@ -22,6 +22,7 @@ from sipxha.sip.fields import Fields, safe
 from sipxha.sip.grammar import MalformedField, UnsafeValue, cut_list, is_token
 from sipxha.sip.limits import DEFAULT, MessageLimits
 from sipxha.sip.outline import USUAL_IDENTIFIER, USUAL_PARAMS, Outline, usual_outline
+from sipxha.sip.params import NONE
 from sipxha.sip.uri import Uri
 from sipxha.sip.via import Via
 
@@ -159,12 +160,13 @@ class Message(Fields):
             return False
         index = self._keys.index("via")
         line = self._lines[index]
-        if line.find(end) + len(end) != len(line) or ";received=" in line or "," in line:
+        if not line.endswith(end) or line.count(end) > 1 or ";received=" in line or "," in line:
             return False
         self._lines[index] = line + more
         self._written = None
-        self._typed.pop("top via", None)
-        self._typed.pop("via", None)
+        for kept in ("top via", "via"):
+            if kept in self._typed:
+                del self._typed[kept]
         return True
 
     def _outline_by_field(self) -> Outline:
@@ -278,7 +280,7 @@ class Message(Fields):
         held: CSeq | None = typed.get("cseq")
         if held is None:
             if "end to end" in typed:
-                held = CSeq(typed["end to end"].number, typed["end to end"].method)
+                held = _new(CSeq, (typed["end to end"].number, typed["end to end"].method))
             else:
                 held = _read("cseq", self.get("cseq"), CSeq.parse)
             typed["cseq"] = held
@@ -383,7 +385,7 @@ class Message(Fields):
         return address
 
     def _check_params(self, uri: Uri, text: str) -> None:
-        if len(uri.params) > self.limits.uri_params:
+        if uri.params is not NONE and len(uri.params) > self.limits.uri_params:
             raise MalformedField("address", text)
 
     def _read_all(self, name: str, parse: Any, skip: str = "") -> tuple[Any, ...]:
@@ -486,7 +488,7 @@ class Request(Message):
             known: Uri = typed["request-uri"]
             return known
         held: Uri = _read("request-uri", self._uri, _request_uri)
-        if len(held.params) > self.limits.uri_params:
+        if held.params is not NONE and len(held.params) > self.limits.uri_params:
             raise MalformedField("request-uri", self._uri)
         typed["request-uri"] = held
         return held
@@ -567,6 +569,7 @@ _request_uri = lru_cache(maxsize=256)(Uri.parse)
 _route = lru_cache(maxsize=256)(Address.parse)
 
 
+# Past the constructor of a named tuple, which is slow.
 _new = tuple.__new__
 
 

@@ -86,7 +86,8 @@ def usual_outline(uri: str, keys: list[str], lines: list[str]) -> tuple[Outline,
     """
     # The first of each name; looked for one by one they cost more.
     first = dict(zip(reversed(keys), reversed(lines), strict=True))
-    if len(first) != len(keys) and not _is_each_once(keys):
+    again = len(keys) - len(first)
+    if again and again != keys.count("via") - 1 and not _is_each_once(keys):
         return None
     try:
         text = f"{uri}\n{first['via']}\n{first['from']}\n{first['to']}\n{first['call-id']}\n{first['cseq']}"

@@ -75,8 +75,11 @@ class Params:
         return None if index < 0 else self._items[index][2]
 
     def _index(self, name: str) -> int:
+        items = self._items
+        if not items:
+            return -1
         name = name.lower()
-        for index, item in enumerate(self._items):
+        for index, item in enumerate(items):
             if item[1] == name or item[1].lower() == name:
                 return index
         return -1

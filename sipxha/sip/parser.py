@@ -9,7 +9,6 @@ another exception.  RFC 3261 sections 7 and 18.3.
 from __future__ import annotations
 
 import re
-from typing import cast
 
 from sipxha.sip.grammar import MalformedField, is_token
 from sipxha.sip.limits import DEFAULT, MessageLimits
@@ -42,11 +41,10 @@ def parse_message(data: bytes, limits: MessageLimits = DEFAULT) -> Message:
     message = parse_head(data[:end], limits)
     length = content_length(message)
     body = data[end + 4 :]
-    if length is not None:
+    if length is not None and length != len(body):
         if length > len(body):
             raise MalformedMessage(400, "Body Shorter Than Content-Length", answerable(message))
-        if length < len(body):
-            body = body[:length]
+        body = body[:length]
     message.take_body(body, measured=length is not None)
     return message
 
@@ -66,17 +64,13 @@ def parse_head(head: bytes, limits: MessageLimits = DEFAULT) -> Message:
         raise MalformedMessage(400, "Bare CR Or LF", partial_request(head, limits))
     start = lines.pop(0)
     try:
-        keys = [CANONICAL[line.partition(":")[0]] for line in lines]
-        is_usual = CANONICAL.keys().isdisjoint(lines)
-    except KeyError:
-        is_usual = False
-    if not is_usual:
+        keys = [CANONICAL[line[: line.index(":")]] for line in lines]
+    except (KeyError, ValueError):
         # A fold, a name that is not usual, or no colon at all.
         lines = _unfolded(lines)
-        names = [_name(line) for line in lines]
-        if None in names:
-            raise MalformedMessage(400, "Bad Header Name", partial_request(head, limits))
-        keys = cast("list[str]", names)
+        keys = [name for line in lines if (name := _name(line)) is not None]
+    if len(keys) != len(lines):
+        raise MalformedMessage(400, "Bad Header Name", partial_request(head, limits))
     if len(lines) > limits.fields:
         raise MalformedMessage(400, "Too Many Header Fields", partial_request(head, limits))
     if start[:8].upper() == "SIP/2.0 ":

@@ -430,7 +430,7 @@ class LateTests(HandoverCase):
         self.branch.leave(())
         self.answer_late(status=486)
         other = response_to(self.invite, 200, to_tag="bob-2")
-        other.pop_first("via")
+        other.remove_first("via")
         self.back.respond(ServerKey._make(tuple(self.transaction)), other)
         self.reactor.advance(0)
         self.front.stopService()

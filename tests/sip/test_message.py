@@ -29,7 +29,7 @@ _told = [
 _CHANGES: list[Callable[[Request], object]] = [
     lambda message: message.prepend_via("SIP/2.0/TCP n:5080;branch=z9hG4bKn", "n", "n:5080", "z9hG4bKn"),
     lambda message: message.prepend("via", "SIP/2.0/UDP p, SIP/2.0/UDP q;branch=z9hG4bKq"),
-    lambda message: message.pop_first("via") if message.via_count > 1 else None,
+    lambda message: message.remove_first("via") if message.via_count > 1 else None,
     lambda message: message.replace_first("via", "SIP/2.0/TLS r;branch=z9hG4bKr"),
     lambda message: message.set("from", "<sip:x@y>;tag=other"),
     lambda message: message.set("t", "sip:x@y;tag=%22;odd"),
@@ -40,7 +40,7 @@ _CHANGES: list[Callable[[Request], object]] = [
     lambda message: setattr(message, "max_forwards", 200),
     lambda message: setattr(message, "uri", "sip:elsewhere.example.com"),
     lambda message: message.prepend("route", "<sip:r;lr>"),
-    lambda message: message.pop_first("route"),
+    lambda message: message.remove_first("route"),
 ]
 
 
@@ -107,9 +107,9 @@ class ValueTests(SynchronousTestCase):
         self.assertEqual((message.via.host, len(message.vias)), ("new", 2))
         message.replace_first("via", "SIP/2.0/TCP newer")
         self.assertEqual((message.via.host, message.vias[0].host), ("newer", "newer"))
-        message.pop_first("via")
+        message.remove_first("via")
         self.assertEqual(message.via.host, "192.0.2.1")
-        message.pop_first("route")
+        message.remove_first("route")
         self.assertEqual([route.uri.host for route in message.routes], ["r2"])
         message.set("t", "<sip:x@y>;tag=1")
         self.assertEqual(message.to.tag, "1")
@@ -249,7 +249,7 @@ class EncodeTests(SynchronousTestCase):
         message = a_request("Route: <sip:r>")
         _ = message.routes
         copy = message.copy()
-        copy.pop_first("route")
+        copy.remove_first("route")
         copy.uri = "sip:other"
         copy.body = b"x"
         message.set("to", "<sip:changed>")
