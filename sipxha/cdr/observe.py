@@ -105,6 +105,10 @@ def transferred(request: Request, observer: str, seq: int, now: float) -> CallSt
 def _event(
     event_type: str, message: Message, observer: str, seq: int, now: float, **columns: str | int | bool | None
 ) -> CallStateEvent:
+    try:
+        from_tag, to_tag = message.from_tag or None, message.to_tag or None
+    except MalformedField:
+        from_tag, to_tag = _tag(message, "from"), _tag(message, "to")
     return CallStateEvent(
         observer=observer,
         event_seq=seq,
@@ -112,8 +116,8 @@ def _event(
         event_type=event_type,
         cseq=message.cseq.number,
         call_id=message.call_id,
-        from_tag=_tag(message, "from"),
-        to_tag=_tag(message, "to"),
+        from_tag=from_tag,
+        to_tag=to_tag,
         from_url=message.get("from") or "",
         to_url=message.get("to") or "",
         **columns,  # type: ignore[arg-type]

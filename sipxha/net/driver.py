@@ -9,8 +9,7 @@ any effect means.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -30,7 +29,7 @@ class Core(Protocol[E_co]):
         The time of the next L{deadline_passed}; C{None} if there is none.
         """
 
-    def deadline_passed(self, now: float) -> Iterable[E_co]:
+    def deadline_passed(self, now: float) -> Sequence[E_co]:
         """
         It is C{now}: do what is due.
         """
@@ -65,31 +64,35 @@ class Driver(Generic[E]):
         self._core = core
         self._perform = perform
         self._failed = failed or self._log_failed
-        self._waiting: deque[E] = deque()
+        self._waiting: list[E] = []
         self._performing = False
         self._stopped = False
         self._call: IDelayedCall | None = None
         self._called_at = 0.0
         """The deadline that the call is for."""
 
-    def perform(self, effects: Iterable[E]) -> None:
+    def perform(self, effects: Sequence[E]) -> None:
         """
         Perform what the core has answered to an input, and see to its timer.
         """
-        waiting = self._waiting
-        waiting.extend(effects)
-        if self._performing or self._stopped:
+        if self._stopped:
+            return
+        if self._performing:
+            self._waiting += effects
             return
         self._performing = True
         try:
-            while waiting:
-                effect = waiting.popleft()
-                try:
-                    self._perform(effect)
-                except Exception as error:
-                    # The edge between the core and the rest of the program:
-                    # whatever one effect came upon, the others are owed.
-                    self._failed(effect, error)
+            while effects:
+                for effect in effects:
+                    if self._stopped:
+                        return
+                    try:
+                        self._perform(effect)
+                    except Exception as error:
+                        # The edge between the core and the rest of the program:
+                        # whatever one effect came upon, the others are owed.
+                        self._failed(effect, error)
+                effects, self._waiting = self._waiting, []
         finally:
             self._performing = False
         self._arm()
@@ -99,7 +102,6 @@ class Driver(Generic[E]):
         Perform nothing any more.
         """
         self._stopped = True
-        self._waiting.clear()
         if self._call is not None and self._call.active():
             self._call.cancel()
         self._call = None

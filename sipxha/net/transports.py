@@ -204,7 +204,7 @@ class Transports:
         data = response.encode()
         if flow.transport == "udp":
             address, port = flow.address, flow.port
-            top = response.get("via") or ""
+            top = response.first_line("via")
             # The usual case is not worth parsing.
             if ";rport=" not in top or "maddr" in top:
                 address, port = _reply_address(response, flow)

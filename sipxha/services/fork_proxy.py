@@ -15,6 +15,7 @@ inside such a dialog follow its route set.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -269,21 +270,22 @@ class ForkProxy(Proxy):
                 adapt_to_strict_router(request)
                 return hop
         else:
-            request.uri = str(target.bare())
+            request.request_uri = target.bare()
             for name, value in _header_fields(target):
                 if name == "route":
                     for route in reversed(split_list("route", value)):
                         request.prepend("route", route)
             if admission.is_emergency:
                 return self._to_gateway(request, admission)
-        rule = None if request.has("route") else self.rules.route(request.request_uri, request)
+        uri = request.request_uri
+        rule = None if request.has("route") else self.rules.route(uri, request)
         if rule == DIRECT:
-            return request.request_uri
+            return uri
         if not admission.in_dialog:
             self.vouch(request, admission)
         if rule is not None and request.method == "SUBSCRIBE" and not request.to_tag:
             self._stay_with_server(request)
-        hop = as_safe(self._authproxy if rule is None else Uri.parse(rule), request.request_uri)
+        hop = as_safe(self._authproxy if rule is None else _server(rule), uri)
         push_route(request, hop)
         adapt_to_strict_router(request)
         return hop
@@ -339,6 +341,10 @@ class ForkProxy(Proxy):
                 status=response.status,
                 reason=response.reason,
             )
+
+
+# The few that the rules name.
+_server = lru_cache(maxsize=64)(Uri.parse)
 
 
 def _nobody(uri: Uri) -> list[str]:

@@ -481,7 +481,7 @@ class Request(Message):
     @property
     def request_uri(self) -> Uri:
         """
-        The Request-URI.
+        The Request-URI; settable.
         """
         typed = self._typed
         if "request-uri" in typed:
@@ -492,6 +492,11 @@ class Request(Message):
             raise MalformedField("request-uri", self._uri)
         typed["request-uri"] = held
         return held
+
+    @request_uri.setter
+    def request_uri(self, uri: Uri) -> None:
+        self.uri = str(uri)
+        self._typed["request-uri"] = uri
 
     def copy(self) -> Request:
         """

@@ -29,7 +29,7 @@ def server_key(request: Request) -> ServerKey:
     """
     outline = request.outline
     branch = outline.branch
-    if len(branch) <= len(MAGIC_COOKIE) or not branch.startswith(MAGIC_COOKIE):
+    if not branch.startswith(MAGIC_COOKIE) or branch == MAGIC_COOKIE:
         branch = _rfc2543_key(request, outline)
     method = request.method
     return _new(ServerKey, (branch, outline.sent_by, "INVITE" if method == "ACK" else method))

@@ -16,6 +16,7 @@ from sipxha.sip.grammar import MalformedField, UnsafeValue
 from sipxha.sip.message import Request, Response
 from sipxha.sip.parser import parse_message
 from sipxha.sip.response import response_to
+from sipxha.sip.uri import Uri
 from tests.sip.samples import a_request, datagram
 
 _told = [
@@ -39,6 +40,7 @@ _CHANGES: list[Callable[[Request], object]] = [
     lambda message: message.set("max-forwards", "5"),
     lambda message: setattr(message, "max_forwards", 200),
     lambda message: setattr(message, "uri", "sip:elsewhere.example.com"),
+    lambda message: setattr(message, "request_uri", Uri("sip", "there", host="h", port=5070)),
     lambda message: message.prepend("route", "<sip:r;lr>"),
     lambda message: message.remove_first("route"),
 ]
