@@ -17,11 +17,12 @@ from sipxha.sip.check import check, check_by_field
 from sipxha.sip.cseq import CSeq
 from sipxha.sip.framing import KeepAlive, StreamFramer
 from sipxha.sip.grammar import MalformedField, UnsafeValue, split_list
-from sipxha.sip.message import MalformedMessage, Message, Request
+from sipxha.sip.message import MalformedMessage, Request
 from sipxha.sip.params import Params
 from sipxha.sip.parser import parse_message
 from sipxha.sip.response import response_to
 from sipxha.sip.uri import Uri
+from sipxha.sip.values import Message
 from sipxha.sip.via import Via
 
 _VALUES = (

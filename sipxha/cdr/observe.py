@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from sipxha.cdr.event import CallStateEvent
 from sipxha.sip.grammar import MalformedField
-from sipxha.sip.message import Message, Request, Response
+from sipxha.sip.message import Request, Response
+from sipxha.sip.values import Message
 
 
 def requested(

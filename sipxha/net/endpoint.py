@@ -34,9 +34,10 @@ from sipxha.net.transports import DEFAULT_PORTS, Transports
 from sipxha.sip import ids
 from sipxha.sip.check import check
 from sipxha.sip.hop import Flow, Hop
-from sipxha.sip.message import MalformedMessage, Message, Request, Response
+from sipxha.sip.message import MalformedMessage, Request, Response
 from sipxha.sip.response import response_to
 from sipxha.sip.stamp import stamp
+from sipxha.sip.values import Message
 from sipxha.transaction import vocabulary
 from sipxha.transaction.layer import TransactionLayer
 from sipxha.transaction.vocabulary import AckArrived, ClientKey, Effect, RequestArrived, ServerKey

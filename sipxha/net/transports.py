@@ -24,7 +24,8 @@ from sipxha.net.sip_tls import SipTls
 from sipxha.net.traffic import count_request, no_messages
 from sipxha.net.udp import MAX_DATAGRAM, SipDatagrams
 from sipxha.sip.hop import Flow, Hop
-from sipxha.sip.message import MalformedMessage, Message, Request, Response
+from sipxha.sip.message import MalformedMessage, Request, Response
+from sipxha.sip.values import Message
 from sipxha.transaction.vocabulary import ClientKey, ServerKey
 
 BACKLOG = 512

@@ -8,6 +8,7 @@ SIP messages and header values: syntax only, bytes in and bytes out.
     - params: an ordered C{;name=value} list
     - uri, address, via, cseq, auth_fields: one kind of value each
     - fields: the header lines of a message, as they came
+    - values: what is read of those, and kept
     - message: requests and responses
     - response: the answer to a request
     - outline: the parts that every element needs of every message, in one go

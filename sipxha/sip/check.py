@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from sipxha.sip.grammar import MalformedField
 from sipxha.sip.ids import MAGIC_COOKIE
-from sipxha.sip.message import METHODS, MalformedMessage, Message, Request
+from sipxha.sip.message import METHODS, MalformedMessage, Request
 from sipxha.sip.names import SINGLE, printed
 from sipxha.sip.status import REASONS
+from sipxha.sip.values import Message
 
 _FOR_HELP = frozenset(("tel", "urn"))
 """Schemes of a number and of a service, by which telephones call for help (RFC 5031)."""

@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sipxha.sip.limits import DEFAULT, MessageLimits
-from sipxha.sip.message import MalformedMessage, Message
+from sipxha.sip.message import MalformedMessage
 from sipxha.sip.parser import answerable, content_length, parse_head, partial_request
+from sipxha.sip.values import Message
 
 
 class KeepAlive(NamedTuple):

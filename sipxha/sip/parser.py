@@ -13,8 +13,9 @@ from functools import lru_cache
 
 from sipxha.sip.grammar import MalformedField, is_token, unfold
 from sipxha.sip.limits import DEFAULT, MessageLimits
-from sipxha.sip.message import METHODS, MalformedMessage, Message, Request, Response
+from sipxha.sip.message import METHODS, MalformedMessage, Request, Response
 from sipxha.sip.names import CANONICAL, canonical
+from sipxha.sip.values import Message
 
 # Each method once: a message is let go sooner than its transaction, which
 # remembers the method.

@@ -7,8 +7,9 @@ Only the rules; the transactions are in L{sipxha.transaction.layer}.
 from __future__ import annotations
 
 from sipxha.sip.ids import MAGIC_COOKIE
-from sipxha.sip.message import Message, Request
+from sipxha.sip.message import Request
 from sipxha.sip.outline import Outline
+from sipxha.sip.values import Message
 from sipxha.transaction.vocabulary import ClientKey, ServerKey
 
 # Past the constructor of a named tuple, which is slow.

@@ -17,8 +17,9 @@ from sipxha.routing.permissions import AuthRules
 from sipxha.routing.route import OwnNames
 from sipxha.services.auth_proxy import AuthProxy
 from sipxha.services.proxy import IDENTITY
-from sipxha.sip.message import Message, Request, Response
+from sipxha.sip.message import Request, Response
 from sipxha.sip.response import response_to
+from sipxha.sip.values import Message
 from tests.services.proxies import SECRET, Surroundings, a_request
 from tests.services.test_auth_proxy import PHONE, ROUTES
 from tests.support.fakes import SipReactor, counting_mint

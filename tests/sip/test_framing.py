@@ -10,7 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sipxha.sip.framing import KeepAlive, StreamFramer
 from sipxha.sip.limits import DEFAULT, MessageLimits
-from sipxha.sip.message import MalformedMessage, Message
+from sipxha.sip.message import MalformedMessage
+from sipxha.sip.values import Message
 from tests.sip.samples import corpus, datagram, mutated_messages
 
 EMPTY = datagram("Content-Length: 0")

@@ -9,9 +9,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sipxha.sip.check import check
 from sipxha.sip.grammar import MalformedField, ipv6_address
-from sipxha.sip.message import MalformedMessage, Message, Request
+from sipxha.sip.message import MalformedMessage, Request
 from sipxha.sip.parser import parse_message
 from sipxha.sip.uri import Uri
+from sipxha.sip.values import Message
 from tests.sip.samples import a_request
 
 GOOD = (

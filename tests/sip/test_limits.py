@@ -10,8 +10,9 @@ from sipxha.sip.check import check
 from sipxha.sip.framing import StreamFramer
 from sipxha.sip.grammar import MalformedField
 from sipxha.sip.limits import DEFAULT, UNLIMITED, MessageLimits
-from sipxha.sip.message import MalformedMessage, Message
+from sipxha.sip.message import MalformedMessage
 from sipxha.sip.parser import parse_message
+from sipxha.sip.values import Message
 from tests.sip.samples import datagram
 
 

@@ -11,10 +11,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from sipxha.sip.check import check_by_field
 from sipxha.sip.grammar import MalformedField
 from sipxha.sip.limits import MessageLimits
-from sipxha.sip.message import MalformedMessage, Message, Request, Response
+from sipxha.sip.message import MalformedMessage, Request, Response
 from sipxha.sip.outline import USUAL_IDENTIFIER, USUAL_PARAMS, Outline
 from sipxha.sip.parser import parse_message
 from sipxha.sip.response import response_to
+from sipxha.sip.values import Message
 from tests.sip.samples import a_request, datagram, mutated_messages
 
 LONG = "x" * 200

@@ -14,9 +14,10 @@ from sipxha.sip.auth_fields import Credentials
 from sipxha.sip.check import check
 from sipxha.sip.grammar import MalformedField
 from sipxha.sip.limits import DEFAULT, UNLIMITED
-from sipxha.sip.message import MalformedMessage, Message, Request, Response
+from sipxha.sip.message import MalformedMessage, Request, Response
 from sipxha.sip.parser import parse_message
 from sipxha.sip.response import response_to
+from sipxha.sip.values import Message
 from tests.sip.samples import corpus, datagram, mutated_messages
 
 

@@ -8,8 +8,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from sipxha.sip.check import check
 from sipxha.sip.grammar import MalformedField
-from sipxha.sip.message import MalformedMessage, Message, Request
+from sipxha.sip.message import MalformedMessage, Request
 from sipxha.sip.parser import parse_message
+from sipxha.sip.values import Message
 from tests.sip.samples import corpus
 from tests.sip.verdicts import VERDICTS
 

@@ -25,8 +25,9 @@ from sipxha.net.endpoint import ITransactionUser
 from sipxha.net.handover import Remains
 from sipxha.net.stream import SipStream
 from sipxha.sip.hop import Flow, Hop
-from sipxha.sip.message import MalformedMessage, Message, Request, Response
+from sipxha.sip.message import MalformedMessage, Request, Response
 from sipxha.sip.parser import parse_message
+from sipxha.sip.values import Message
 from sipxha.transaction.vocabulary import ClientKey, ServerKey
 
 

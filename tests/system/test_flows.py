@@ -9,9 +9,10 @@ import ssl
 
 from twisted.internet.threads import deferToThread
 
-from sipxha.sip.message import Message, Request, Response
+from sipxha.sip.message import Request, Response
 from sipxha.sip.parser import parse_message
 from sipxha.sip.response import response_to
+from sipxha.sip.values import Message
 from tests.support.pair import DOMAIN
 from tests.support.phone import CallFailed, Phone
 from tests.system.servers import PATIENCE, PairTestCase, Server, until
