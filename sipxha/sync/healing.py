@@ -57,7 +57,7 @@ class Healing:
             if mesh.now < link.check_at:
                 return None
             link.check_at = mesh.now + INTERVAL
-            if not link.dialect.has_digests and not self._begin_all(link):
+            if not link.dialect.has_digests and not self._begins_all(link):
                 return rpc.Pull(link.name, link.received), None
             link.checks = [mesh.name, link.name, *(lost.name for lost in mesh.lost())]
         primary = link.checks[0]
@@ -68,14 +68,15 @@ class Healing:
         mine = mesh.registry.digest(primary, ask.horizon) if primary == mesh.name else None
         return ask, mine
 
-    def _begin_all(self, link: Link) -> bool:
+    def _begins_all(self, link: Link) -> bool:
         """
         Whether it is time for all rows of a peer that knows no digests.
         """
         now = self._mesh.now
-        if now < link.all_at + (PAUSE if link.is_doubted else SELDOM):
+        # While a peer refuses one dialect after the other it may not know this one either.
+        if link.is_falling or now < link.all_at + (PAUSE if link.is_doubted else SELDOM):
             if link.is_doubted:
-                link.check_at = min(link.check_at, link.all_at + PAUSE)
+                link.check_at = min(link.check_at, max(now, link.all_at + PAUSE))
             return False
         link.all_at, link.is_doubted = now, True
         return True

@@ -131,6 +131,7 @@ class Node:
                 self.is_open = True
             elif isinstance(effect, fx.Acknowledged):
                 self.acknowledged = max(self.acknowledged, effect.number)
+                self._cluster.look_up(self, effect.peer, effect.number)
             elif isinstance(effect, fx.Diverged):
                 self._cluster.repairs.append(f"{self.name} pulled all of {effect.primary} from {effect.peer}")
             elif isinstance(effect, fx.PeerChanged):
@@ -214,6 +215,9 @@ class Cluster:
         self.has_stepped = False
         self.has_lost_disk = False
         self.repairs: list[str] = []
+        self.broken: list[str] = []
+        """What nodes told each other, and was not so."""
+
         self._by_name = {node.name: node for node in self.nodes}
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._last_event = 0
@@ -353,8 +357,6 @@ class Cluster:
         """
         self.cut.clear()
         self.loss = self.doubling = 0.0
-        # While calls are lost, what is under way may seem to be there to stay.
-        self.repairs.clear()
         self.start()
         self.advance(seconds)
 
@@ -364,6 +366,24 @@ class Cluster:
         """
         for row in rows:
             self.promised[key_of(row)] = max(self.promised.get(key_of(row), (0, 0)), rank(row))
+
+    def look_up(self, node: Node, peer: str, number: int) -> None:
+        """
+        A peer said that it has a node's updates up to a number: then they
+        outlive that node, unless the disk of another was lost.
+
+        They, or what replaced them: a peer that pulled the node's rows from a
+        third one was not given those that had been replaced there.
+        """
+        if self.has_lost_disk:
+            return
+        others = [each.disk for each in self.nodes if each is not node]
+        for row in node.registry.rows_after(node.name, 0):
+            key = key_of(row)
+            if row.update_number <= number and not any(
+                key in disk and rank(disk[key]) >= rank(row) for disk in others
+            ):
+                self.broken.append(f"{peer} acknowledged {number:#x} to {node.name} without {key}")
 
     def _forget_lost(self) -> None:
         """
@@ -405,7 +425,7 @@ class Cluster:
             for link in node.engine.links.values():
                 if link.state is not State.REACHABLE:
                     wrong.append(f"{node.name} holds {link.name} {link.state.value}: {link.last_fault}")
-        return wrong
+        return wrong + self.broken
 
     @staticmethod
     def _rows(node: Node) -> dict[Key, Binding]:

@@ -15,7 +15,9 @@ from sipxha.registry import table
 from sipxha.registry.binding import Binding
 from sipxha.registry.table import Registry
 from sipxha.sync import calling, numbering, rpc
+from sipxha.sync.answering import Answering
 from sipxha.sync.calling import Calling
+from sipxha.sync.effects import Answer
 from sipxha.sync.healing import Healing
 from sipxha.sync.link import Link
 from sipxha.sync.mesh import Mesh
@@ -129,6 +131,45 @@ def _never_behind(right: Any) -> Any:
     return is_behind
 
 
+def _never_all(right: Any) -> Any:
+    return lambda self, link: False
+
+
+def _answer_first(right: Any) -> Any:
+    def store(self: Mesh, rows: list[Binding], waiting: Any = None) -> None:
+        if isinstance(waiting, Answer):
+            self.emit(waiting)
+            waiting = None
+        right(self, rows, waiting)
+
+    return store
+
+
+def _whatever_was_before(right: Any) -> Any:
+    def push(self: Answering, exchange: int, link: Link, dialect: Any, call: rpc.Push) -> None:
+        right(self, exchange, link, dialect, call._replace(last_sent=0))
+
+    return push
+
+
+def _count_first(right: Any) -> Any:
+    def push(self: Answering, exchange: int, link: Link, dialect: Any, call: rpc.Push) -> None:
+        link.received = max(link.received, call.rows[-1].update_number)
+        right(self, exchange, link, dialect, call)
+
+    return push
+
+
+def _gaps_are_nothing(right: Any) -> Any:
+    return lambda after, rows: True
+
+
+def _window_too_far(right: Any) -> Any:
+    return property(lambda link: right.fget(link) + bool(link.calls))
+
+
+NO_DIGESTS = Mutation("digests are not compared", Healing, "compare", _no_repair)
+
 MUTATIONS = (
     Mutation("a reset's answer is not heeded", Calling, "_reset", _drop_reset),
     Mutation("the sent number is one too great", Calling, "_pushed", _one_too_far),
@@ -141,6 +182,14 @@ MUTATIONS = (
     Mutation("a lost peer is never tried again", Link, "_wait", _never_again),
     Mutation("own rows that come back are not taken", Registry, "apply", _own_rows_ignored),
     Mutation("a page is taken for all", Calling, "_pulled", _one_page),
-    Mutation("digests are not compared", Healing, "compare", _no_repair),
+    NO_DIGESTS,
     Mutation("greater instead of greater or equal: the last update waits", Mesh, "is_behind", _never_behind),
+    Mutation("not all rows are pulled from peers without digests", Healing, "_begins_all", _never_all),
+    Mutation("a push is answered before it is on disk", Mesh, "store", _answer_first),
+    Mutation("a push is taken though one before it was not", Answering, "_push", _whatever_was_before),
+    Mutation("a push that is refused counts as received", Answering, "_push", _count_first),
+    Mutation(
+        "a push past replaced rows does not wait for the disk", calling, "is_gapless", _gaps_are_nothing
+    ),
+    Mutation("what is under way counts as one more", Link, "offered", _window_too_far),
 )

@@ -135,15 +135,12 @@ def ages(places: Sequence[int]) -> list[Spoken]:
     return [NEWEST[place:] for place in places]
 
 
-def outcome(
-    size: int, steps: Sequence[Step], seed: int, ages: Sequence[Spoken] = (), *, by_numbers: bool = False
-) -> list[str]:
+def outcome(size: int, steps: Sequence[Step], seed: int, ages: Sequence[Spoken] = ()) -> list[str]:
     """
     What is wrong with a cluster that went through a schedule and was healed.
 
     @param seed: Of all chance; an odd one gives the nodes clocks that differ.
     @param ages: What each node speaks.
-    @param by_numbers: Whether it is wrong to need digests where no disk was lost.
     """
     skews = [0.0, 600.0, -600.0, 30.0, -30.0] if seed % 2 else []
     cluster = Cluster(size, seed, skews[:size])
@@ -153,35 +150,7 @@ def outcome(
     cluster.advance(2)
     play(cluster, steps)
     cluster.heal()
-    repairs = cluster.repairs if by_numbers and not cluster.has_lost_disk else []
-    return [*cluster.differences(), *repairs]
-
-
-def twice_lost(ages: Sequence[Spoken] = ()) -> Cluster:
-    """
-    A node that lost its disk, served without its peer, and died before it
-    heard of what it had lost: its newest number does not tell that it has
-    not all below.
-
-    @param ages: What each of the two speaks.
-    """
-    cluster = Cluster(2)
-    for node, dialects in zip(cluster.nodes, ages, strict=False):
-        node.dialects = dialects
-    cluster.start()
-    cluster.advance(2)
-    for user in range(5):
-        cluster.nodes[0].register(Phone(user).registration(3600))
-    cluster.advance(1)
-    cluster.partition(0, 1)
-    cluster.crash(0, disk={})
-    cluster.nodes[0].start()
-    cluster.advance(25)
-    cluster.nodes[0].register(Phone(9).registration(3600))
-    cluster.advance(1)
-    cluster.crash(0)
-    cluster.heal()
-    return cluster
+    return cluster.differences()
 
 
 def play(cluster: Cluster, steps: Sequence[Step]) -> None:

@@ -13,6 +13,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from sipxha.sync.dialects import Spoken
 from sipxha.sync.link import State
 from tests.simulation.cluster import Cluster, Phone
+from tests.simulation.histories import BY_NUMBERS, twice_lost
+from tests.simulation.mutations import NO_DIGESTS, broken
 from tests.simulation.schedules import (
     Crash,
     Cut,
@@ -23,7 +25,6 @@ from tests.simulation.schedules import (
     ages,
     outcome,
     schedules,
-    twice_lost,
 )
 
 _PATIENT = settings(deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
@@ -223,6 +224,14 @@ class ClusterTests(SynchronousTestCase):
         cluster.advance(2)
         self.healthy(cluster)
         self.assertEqual(len(one.registry.current("1@example.com", cluster.now)), 1)
+
+    def test_numbers_alone_bring_every_row_where_no_disk_is_lost(self) -> None:
+        """
+        Whatever crashed, or overtook what.
+        """
+        with broken(NO_DIGESTS):
+            for happened in BY_NUMBERS:
+                self.healthy(happened())
 
     def test_what_a_peer_acknowledged_survives_the_loss_of_a_server(self) -> None:
         """

@@ -16,11 +16,14 @@ from sipxha.sync.batch import BATCH
 from sipxha.sync.dialects import DIALECTS
 from sipxha.sync.healing import AGAIN, INTERVAL, PAUSE, SELDOM, digest_answer, digest_answered
 from sipxha.sync.link import State
+from sipxha.sync.structs import MEMO, SIPX
 from sipxha.sync.wire import I8, Value
 from tests.support.bindings import a_row
 from tests.sync.engine import ME, NOW, PEER, PULL, PUSH, RESET, THIRD, EngineCase
 
 ROW = a_row(primary=PEER, update_number=7, expires=int(NOW) + 60, deadline=NOW + 60)
+
+EMPTY: dict[str, Value] = {"num_updates": 0, "updates": []}
 
 
 class ComparisonTests(EngineCase):
@@ -279,6 +282,29 @@ class WithoutDigestsTests(EngineCase):
         self.assertEqual(self.served(), [[PEER, 0]], "its news")
         self.pass_time(PAUSE + 1)
         self.assertEqual(self.served(), [[ME, 0], [PEER, 0]])
+
+    def test_a_dialect_that_is_not_known_yet_delays_nothing(self) -> None:
+        """
+        The peer's reset overtakes ours, which is still looking for words that the peer knows.
+        """
+        self.dialects = DIALECTS
+        self.make(PEER)
+        asked = []
+        for _ in range(12):
+            method, params = self.asked(PEER)
+            asked.append(method)
+            if method == BATCH.reset:
+                self.receive(SIPX.reset, PEER, I8(0))
+            if method in SIPX.methods:
+                self.take(self.engine.call_answered(self.open_calls.pop(PEER).id, EMPTY, self.now))
+            else:
+                id = self.open_calls.pop(PEER).id
+                self.take(self.engine.call_failed(id, "fault -3", self.now, rpc.UNKNOWN_METHOD))
+            if PEER not in self.open_calls:
+                break
+        self.assertEqual(asked[-3:], [SIPX.pull] * 3, "its news, and all of both")
+        self.assertIn(MEMO.pull, asked[-5:-3])
+        self.assertEqual(params, [PEER, 0])
 
     def test_all_rows_are_pulled_now_and_then(self) -> None:
         """
