@@ -1,5 +1,5 @@
 """
-Fuzz the message core: all targets, one after the other.
+Fuzz what strangers and peers send: all targets, one after the other.
 
     python -m fuzz.run [--seconds 60] [--target NAME ...]
 
@@ -28,6 +28,14 @@ LONGEST = 4096
 
 _FIELDS = (b"via", b"v:", b"from", b"f:", b"to", b"t:", b"contact", b"m:", b"route", b"record-route", b"cseq")
 
+HTTP = (
+    b"POST /RPC2 HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhelloGET / HTTP/1.0\r\n\r\n",
+    b"POST /RPC2 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n0\r\nX: 1\r\n\r\n",
+    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 204\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nConnection: TE, close\r\n\r\nuntil the end",
+)
+"""Good messages of both directions."""
+
 
 def seeds(target: str) -> list[bytes]:
     """
@@ -40,6 +48,8 @@ def seeds(target: str) -> list[bytes]:
         return [b"\x07" + message for message in messages] + [b"\x03" + b"".join(messages[:3])]
     if target == "auth_fields":
         return [path.read_bytes() for path in sorted((CORPUS / target).glob("*.txt"))]
+    if target == "http1":
+        return [b"\x05" + text for text in HTTP]
     lines = [line for message in messages for line in message.split(b"\r\n")]
     return [line.partition(b":")[2].strip() for line in lines if line.lower().startswith(_FIELDS)]
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 
+from sipxha.net.http1 import Head, HttpMalformed, HttpReader
 from sipxha.sip.address import Address
 from sipxha.sip.auth_fields import Challenge, Credentials
 from sipxha.sip.check import check, check_by_field
@@ -144,10 +145,50 @@ def auth_fields(data: bytes) -> None:
         assert kind.parse(printed) == value
 
 
+def http1(data: bytes) -> None:
+    """
+    What comes on a connection between nodes, at once and in pieces of as many
+    bytes as its first one says: no way to cut it makes other messages of it.
+    """
+    size, stream = (data[0] or 1) if data else 1, data[1:]
+    for are_answers in (False, True):
+        whole = _http_messages([stream], are_answers)
+        assert whole == _http_messages(
+            [stream[start : start + size] for start in range(0, len(stream), size)], are_answers
+        )
+
+
+def _http_messages(pieces: list[bytes], are_answers: bool) -> list[object]:
+    """
+    Heads, each with what came of its body, and whether it was all of it.
+    """
+    reader = HttpReader(are_answers=are_answers)
+    found: list[object] = []
+    head, body = None, b""
+    try:
+        for piece in pieces:
+            reader.feed(piece)
+            while (event := reader.next()) is not None:
+                if isinstance(event, Head):
+                    head, body = event, b""
+                elif isinstance(event, bytes):
+                    body += event
+                else:
+                    assert head is not None and head.length in (None, len(body))
+                    found.append((head, body))
+                    head = None
+    except HttpMalformed:
+        found.append("refused")
+        return found
+    assert head is None or head.length is None or len(body) <= head.length
+    return [*found, (head, body)]
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "parser": parser,
     "framing": framing,
     "values": values,
     "auth_fields": auth_fields,
+    "http1": http1,
 }
 """By the name of the folder that their findings are kept in."""
