@@ -40,7 +40,9 @@ class Pass(NamedTuple):
         """
         few = self.successful / 1000
         return (
-            not self.failed and self.retransmissions <= few and self.successful / self.seconds >= 0.95 * rate
+            not self.failed
+            and self.retransmissions <= few
+            and self.successful >= max(1.0, 0.95 * rate * self.seconds)
         )
 
 
