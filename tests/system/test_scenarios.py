@@ -479,6 +479,7 @@ class RegistrarTests(_ScenarioTestCase):
             5070, Factory.forProtocol(_Mute), interface=self.east.address
         )
         self.addCleanup(port.stopListening)
+        _Mute.heard = b""
         for _ in range(4):
             phone = self.phone()
             # Longer than a phone's own patience.
