@@ -83,13 +83,21 @@ class Subject:
         told = ", ".join(f"{name} {percentile(times, share) * 1e3:.1f} ms" for share, name in shares)
         print(f"{self.name}, at {rate}/s: INVITE to 200 {told}", flush=True)
 
+    def _is_clean(self, rate: int) -> bool:
+        try:
+            done, _ = self.call(rate, rate * SECONDS)
+        except subprocess.TimeoutExpired:
+            # Some call has neither succeeded nor failed.
+            return False
+        return done.is_clean(rate)
+
     def limit(self, rate: int) -> None:
         """
         Find the highest rate at which hardly anything is sent twice, in two
         tries each.
         """
         clean = 0
-        while any(self.call(rate, rate * SECONDS)[0].is_clean(rate) for _ in range(2)):
+        while any(self._is_clean(rate) for _ in range(2)):
             clean, rate = rate, int(rate * STEP)
         print(f"{self.name}: clean at {clean or 'no rate'}, not at {rate} calls per second", flush=True)
 
