@@ -11,15 +11,11 @@ generation and milliseconds of each time, since it was ready.
 from __future__ import annotations
 
 import gc
-import json
-import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from twisted.scripts.twistd import run
-
+from bench.watched_node import be_twistd, replace
 from sipxha.services.pauses import Pauses
 
 
@@ -42,7 +38,7 @@ class Watch:
             settle(pauses)
             gc.callbacks.append(self._looked)
 
-        setattr(Pauses, "settle", settled)  # noqa: B010  (it is another's method)
+        replace(Pauses, "settle", settled)
 
     def _looked(self, phase: str, info: Mapping[str, Any]) -> None:
         # The time of this thread: what other jobs take is not the collector's.
@@ -56,14 +52,9 @@ def main() -> None:
     """
     Be twistd.
     """
-    sys.argv = sys.argv[1:]
     watch = Watch()
     watch.begin()
-    try:
-        run()
-    finally:
-        path = Path(sys.argv[sys.argv.index("--config") + 1]).parent / "pauses.json"
-        path.write_text(json.dumps(watch.pauses))
+    be_twistd("pauses.json", lambda: watch.pauses)
 
 
 if __name__ == "__main__":

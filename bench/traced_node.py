@@ -9,15 +9,10 @@ seconds of the machine's monotonic clock, so that those of two nodes compare.
 
 from __future__ import annotations
 
-import json
-import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from twisted.scripts.twistd import run
-
+from bench.watched_node import be_twistd, replace
 from sipxha.net import rpc_client, rpc_server
 from sipxha.net.endpoint import Endpoint
 from sipxha.registry.table import Registry
@@ -53,7 +48,7 @@ class Trace:
         came = Endpoint.message_received
         register, apply = Registry.register, Registry.apply
         call, answered = rpc_client.RpcClient.call, Engine.call_answered
-        hear = rpc_server._Connection._ended
+        hear = rpc_server._Connection.ended
         pushed: list[list[int]] = []
 
         def message_received(endpoint: Any, *given: Any) -> Any:
@@ -97,10 +92,10 @@ class Trace:
             (Registry, "register", registering),
             (Registry, "apply", applying),
             (rpc_client.RpcClient, "call", calling),
-            (rpc_server._Connection, "_ended", hearing),
+            (rpc_server._Connection, "ended", hearing),
             (Engine, "call_answered", call_answered),
         ):
-            _replace(owner, name, put)
+            replace(owner, name, put)
 
     def _all(self, numbers: list[int], stage: str) -> None:
         now = time.perf_counter()
@@ -108,22 +103,13 @@ class Trace:
             self.note(number, stage, now)
 
 
-def _replace(owner: type, name: str, put: Callable[..., Any]) -> None:
-    setattr(owner, name, put)
-
-
 def main() -> None:
     """
     Be twistd.
     """
-    sys.argv = sys.argv[1:]
     trace = Trace()
     trace.watch()
-    try:
-        run()
-    finally:
-        file = Path(sys.argv[sys.argv.index("--config") + 1]).parent / "trace.json"
-        file.write_text(json.dumps(trace.updates))
+    be_twistd("trace.json", lambda: trace.updates)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import errno
 import json
 import os
 import pwd
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -77,7 +76,7 @@ def fail(message: str, next_step: str = "", *, status: int = 1) -> NoReturn:
     @param next_step: What to do about it, as a half-sentence.
     """
     lines = [*message.splitlines(), *([next_step] if next_step else [])]
-    print("sipxha: " + "; ".join(lines), file=sys.stderr)  # noqa: T201  (a command, which prints)
+    click.echo("sipxha: " + "; ".join(lines), err=True)
     raise SystemExit(status)
 
 
@@ -93,7 +92,7 @@ def read_config(path: Path) -> Config:
         return load(path)
     except ConfigurationRefused as refused:
         for problem in refused.problems:
-            print(problem, file=sys.stderr)  # noqa: T201
+            click.echo(problem, err=True)
         if not os.path.lexists(path):
             fail("no configuration", f"name it with --config F or in {VARIABLE}; 'sipxha init' makes one")
         if any(problem.endswith(os.strerror(errno.EACCES)) for problem in refused.problems):
@@ -158,7 +157,7 @@ def table(
         console = Console(width=10_000)
         with console.capture() as capture:
             console.print(shown)
-        print("\n".join(line.rstrip() for line in capture.get().splitlines()))  # noqa: T201
+        click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
     elif len(columns) > _FOLDED and _width(console, shown) > console.width:
         _print_downwards(console, columns, cells)
     else:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from sipxha.errors import RemoteError
 
@@ -76,6 +76,27 @@ END: Final = End()
 Event: TypeAlias = Head | bytes | End | None
 
 
+class HttpReceiver(Protocol):
+    """
+    Whoever takes what comes on a connection.
+    """
+
+    def began(self, head: Head) -> None:
+        """
+        A message begins.
+        """
+
+    def took(self, piece: bytes) -> None:
+        """
+        A piece of its body is there.
+        """
+
+    def ended(self) -> None:
+        """
+        Its body is over.
+        """
+
+
 class HttpReader:
     """
     One direction of a connection.
@@ -106,6 +127,23 @@ class HttpReader:
         @raise HttpMalformed: It is no HTTP; there is no telling where anything begins from here on.
         """
         return self._step()
+
+    def tell(self, receiver: HttpReceiver) -> bool:
+        """
+        Let a receiver have what comes next.
+
+        @return: Whether there was anything.
+
+        @raise HttpMalformed: As L{next}.
+        """
+        event = self._step()
+        if isinstance(event, bytes):
+            receiver.took(event)
+        elif isinstance(event, Head):
+            receiver.began(event)
+        elif event is not None:
+            receiver.ended()
+        return event is not None
 
     def close(self) -> Event:
         """

@@ -103,7 +103,7 @@ class RpcClient:
         When the certificate that a peer showed last ends; C{None} while there is no connection.
         """
         connection = self._connections.get(peer)
-        transport: Any = None if connection is None or connection.is_over else connection.transport
+        transport = None if connection is None or connection.is_over else connection.transport
         certificate = None if transport is None else transport.getPeerCertificate()
         return None if certificate is None else certificate.to_cryptography().not_valid_after_utc
 
@@ -211,6 +211,8 @@ class _Connection(Protocol):
     @ivar gone: Fires when nothing is left of it.
     """
 
+    transport: Any
+
     def __init__(self, reactor: Any, peer: str, port: int) -> None:
         self.is_over = False
         self.gone: Deferred[None] = Deferred()
@@ -249,7 +251,7 @@ class _Connection(Protocol):
     def _cancelled(self, _: Any) -> None:
         self.give_up(CallFailed("given up"))
 
-    def give_up(self, reason: Exception) -> None:
+    def give_up(self, reason: BaseException) -> None:
         """
         All that is under way has failed; nothing that comes is read any more.
         """
@@ -260,9 +262,8 @@ class _Connection(Protocol):
         connecting, self._connecting = self._connecting, None
         if connecting is not None:
             connecting.cancel()
-        transport: Any = self.transport
-        if transport is not None:
-            transport.abortConnection()
+        if self.transport is not None:
+            self.transport.abortConnection()
         elif not self.gone.called:
             self.gone.callback(None)
         # Who hears of it may make calls, but not here.
@@ -306,19 +307,18 @@ class _Connection(Protocol):
 
     def connectionMade(self) -> None:
         self._connecting = None
-        transport: Any = self.transport
-        transport.setTcpNoDelay(True)
+        self.transport.setTcpNoDelay(True)
         if self.is_over:
-            transport.abortConnection()
+            self.transport.abortConnection()
             return
         unsent, self._unsent = self._unsent, []
         for each in unsent:
-            transport.write(each)
+            self.transport.write(each)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.transport = None
         if not self.is_over and self._calls and self._reader.close() is END:
-            self._ended()
+            self.ended()
         self.give_up(_failed(reason))
 
     # --- answers ------------------------------------------------------------
@@ -330,37 +330,38 @@ class _Connection(Protocol):
             self._reader.feed(data)
             if self._calls:
                 self._wait(SILENCE)
-            while not self.is_over:
-                event = self._reader.next()
-                if event is None:
-                    return
-                if event is END:
-                    self._ended()
-                elif isinstance(event, bytes):
-                    self._took(event)
-                else:
-                    self._began(event)  # type: ignore[arg-type]
+            while not self.is_over and self._reader.tell(self):
+                pass
         except HttpMalformed as malformed:
             self._refuse(CallFailed(str(malformed)))
         except SipxhaError as failure:
             # What is left of it would have to be read to use the connection again.
             self._refuse(failure)
 
-    def _began(self, head: Head) -> None:
+    def began(self, head: Head) -> None:
+        """
+        The answer to the oldest call begins (L{HttpReceiver<sipxha.net.http1.HttpReceiver>}).
+        """
         if not self._calls:
             raise CallFailed("an answer came to no call")
         self._is_last = head.is_last
         if head.status != 200:
             self._calls[0].answer = _NoAnswer(head)
 
-    def _took(self, data: bytes) -> None:
+    def took(self, data: bytes) -> None:
+        """
+        A piece of it.
+        """
         call = self._calls[0]
         call.length += len(data)
         if call.length > call.answer.most:
             raise CallFailed(f"the answer is longer than {call.answer.most} octets")
         call.answer.take(data)
 
-    def _ended(self) -> None:
+    def ended(self) -> None:
+        """
+        That was all of it.
+        """
         call = self._calls.popleft()
         if self._is_last:
             self.is_over = True
@@ -400,14 +401,15 @@ class _Connection(Protocol):
             self.give_up(CallFailed(f"no answer within {self._patience:g} seconds"))
 
 
-def _failed(failure: Failure) -> Exception:
+def _failed(failure: Failure) -> BaseException:
     """
     What a call fails with.
     """
     reason = failure.value
     if not isinstance(reason, _EXPECTED):
         # Whatever it was, it is ours, and the one who called is to log it.
-        return reason  # type: ignore[return-value]
+        assert reason is not None
+        return reason
     said = tls_reason(reason) if isinstance(reason, SSL.Error) else str(reason) or type(reason).__name__
     wrapped = CallFailed(said)
     wrapped.__cause__ = reason

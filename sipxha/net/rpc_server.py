@@ -34,7 +34,7 @@ from twisted.web import http
 from zope.interface import implementer
 
 from sipxha.auth.security_events import REPLICATION, SecurityEvents
-from sipxha.net.http1 import END, Head, HttpMalformed, HttpReader
+from sipxha.net.http1 import Head, HttpMalformed, HttpReader
 from sipxha.net.tls import MutualTls, PromptTlsFactory, peer_names, tls_reason
 from sipxha.sync import rpc, wire
 
@@ -155,6 +155,7 @@ class _Connection(twisted_protocol.Protocol):
     """
 
     _log = Logger()
+    transport: Any
 
     def __init__(self, server: RpcServer) -> None:
         self._server = server
@@ -178,8 +179,7 @@ class _Connection(twisted_protocol.Protocol):
     # --- life ---------------------------------------------------------------
 
     def connectionMade(self) -> None:
-        transport: Any = self.transport
-        transport.setTcpNoDelay(True)
+        self.transport.setTcpNoDelay(True)
         self._timer = self._server.reactor.callLater(HANDSHAKE, self._timed_out)
 
     def connectionLost(self, reason: Failure = twisted_protocol.connectionDone) -> None:
@@ -204,10 +204,10 @@ class _Connection(twisted_protocol.Protocol):
         elif self._heard_at and idle < IDLE and not self._is_last:
             self._timer = self._server.reactor.callLater(IDLE - idle, self._timed_out)
         else:
-            self.transport.abortConnection()  # type: ignore[union-attr]
+            self.transport.abortConnection()
 
     def _address(self) -> str:
-        peer: Any = self.transport.getPeer() if self.transport is not None else None
+        peer = self.transport.getPeer() if self.transport is not None else None
         return getattr(peer, "host", "somewhere")
 
     # --- what comes ---------------------------------------------------------
@@ -217,7 +217,7 @@ class _Connection(twisted_protocol.Protocol):
             # Read only so that what was said to it arrives.
             self._length += len(data)
             if self._length > MOST_BODY:
-                self.transport.abortConnection()  # type: ignore[union-attr]
+                self.transport.abortConnection()
             return
         self._reader.feed(data)
         self._read()
@@ -225,30 +225,30 @@ class _Connection(twisted_protocol.Protocol):
     def _read(self) -> None:
         try:
             while not self._is_last and len(self._waiting) < MOST_WAITING:
-                event = self._reader.next()
-                if event is None:
+                if not self._reader.tell(self):
                     return
-                if event is END:
-                    self._ended()
-                elif isinstance(event, bytes):
-                    self._took(event)
-                else:
-                    self._began(event)  # type: ignore[arg-type]
         except HttpMalformed as error:
             self._misread(str(error), http.BAD_REQUEST)
         if not self._is_last and not self._is_paused and len(self._waiting) >= MOST_WAITING:
             self._is_paused = True
-            self.transport.pauseProducing()  # type: ignore[union-attr]
+            self.transport.pauseProducing()
 
-    def _began(self, head: Head) -> None:
+    def began(self, head: Head) -> None:
+        """
+        A call begins (L{HttpReceiver<sipxha.net.http1.HttpReceiver>}).
+        """
         self._head, self._length = head, 0
         self._status = _status(head)
         if head.length is not None and head.length > MOST_BODY:
             self._too_long()
-        elif head.fields.get("expect", "").lower() == "100-continue" and head.version:
+        elif head.fields.get("expect", "").lower() == "100-continue" and head.version and not self._waiting:
+            # Before an earlier call is answered it would be taken for the answer to that.
             self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-    def _took(self, piece: bytes) -> None:
+    def took(self, piece: bytes) -> None:
+        """
+        A piece of it.
+        """
         self._length += len(piece)
         if self._length > MOST_BODY:
             self._too_long()
@@ -275,7 +275,10 @@ class _Connection(twisted_protocol.Protocol):
         if self._timer is not None:
             self._timer.reset(seconds)
 
-    def _ended(self) -> None:
+    def ended(self) -> None:
+        """
+        That was all of it.
+        """
         assert self._head is not None
         body = b"".join(self._body)
         self._body.clear()
@@ -330,7 +333,7 @@ class _Connection(twisted_protocol.Protocol):
         """
         Send what is ready.
         """
-        self.transport.write(text)  # type: ignore[union-attr]
+        self.transport.write(text)
 
     def answered(self) -> None:
         """
@@ -345,10 +348,10 @@ class _Connection(twisted_protocol.Protocol):
             waiting.popleft()
             self.write(exchange.text)
             if exchange.is_last:
-                self.transport.loseConnection()  # type: ignore[union-attr]
+                self.transport.loseConnection()
         if self._is_paused and len(waiting) < MOST_WAITING:
             self._is_paused = False
-            self.transport.resumeProducing()  # type: ignore[union-attr]
+            self.transport.resumeProducing()
             self._read()
 
     def _send_pieces(self, exchange: Exchange) -> None:
@@ -358,18 +361,16 @@ class _Connection(twisted_protocol.Protocol):
         framing = b"Transfer-Encoding: chunked\r\n" if is_chunked else _CLOSE
         self._is_producing = True
         self.write(b"%bDate: %b\r\n%b\r\n" % (_OK, self.date(), framing))
-        transport: Any = self.transport
-        transport.registerProducer(_Pieces(self, exchange.pieces, is_chunked=is_chunked), False)
+        self.transport.registerProducer(_Pieces(self, exchange.pieces, is_chunked=is_chunked), False)
 
     def piecemeal_over(self) -> None:
         """
         The last piece has left.
         """
-        transport: Any = self.transport
-        transport.unregisterProducer()
+        self.transport.unregisterProducer()
         self._is_producing = False
         if self._waiting and self._waiting.popleft().is_last:
-            transport.loseConnection()
+            self.transport.loseConnection()
         self.answered()
 
 

@@ -195,7 +195,8 @@ class CallLog(Service):
                 if position is None:
                     await prepare(self._reactor, self._dsn, self._pool, (CSE,))
                     position = await self._rows.position()
-                    self.waiting = earlier = self._journal.count_from(position)
+                    if not self._knows_earlier:
+                        self.waiting = earlier = self._journal.count_from(position)
                     self._recovered()
                     delay = FIRST_DELAY
                 records, after = self._journal.read_from(position, BATCH)

@@ -188,6 +188,9 @@ class Forwarding:
         """
         A branch was answered.
         """
+        if not response.has("via"):
+            # P26: what answers nothing but our own Via goes nowhere, and the search ends.
+            response = self.own_response(502)
         self._perform(self._context.response_received(number, response, self._proxy.reactor.seconds()))
 
     def hop_failed(self, hop: Hop | Flow) -> None:

@@ -233,8 +233,10 @@ class Proxy:
     def answered_late(self, remains: Remains, response: Response) -> Remains:
         """
         Pass on a 2xx that comes again, or from one more phone (RFC 3261
-        section 16.7 step 5).
+        section 16.7 step 5); without a Via it has nowhere to go (P26).
         """
+        if not response.has("via"):
+            return remains
         transaction, dialogs, *own = remains
         tag = response.to_tag
         is_repeated = tag in dialogs

@@ -74,6 +74,7 @@ class Fields:
         keys = self._keys
         if name not in keys:
             return None
+        # L{_value} without a call: so many fields are asked for in each message.
         value = self._lines[keys.index(name)].partition(":")[2].strip(" \t\r\n")
         return unfold(value) if "\n" in value else value
 
@@ -92,8 +93,7 @@ class Fields:
         if name not in keys:
             return []
         if keys.count(name) == 1:
-            value = self._lines[keys.index(name)].partition(":")[2].strip(" \t\r\n")
-            return [unfold(value) if "\n" in value else value]
+            return [_value(self._lines[keys.index(name)])]
         return [_value(line) for key, line in zip(self._keys, self._lines, strict=True) if key == name]
 
     def values(self, name: str) -> list[str]:
@@ -194,11 +194,9 @@ class Fields:
 
     def drop_first(self, name: str, line: str) -> bool:
         """
-        Take off the first value, if the row that begins with it is printed
-        like this.
+        Take off the first value, if it is the one that we have put on.
 
-        @param line: A row with one value, of which no other value is the beginning
-            but that and a comma.
+        @param line: The row that we had put it on as, which held nothing else.
 
         @return: Whether it was.
         """

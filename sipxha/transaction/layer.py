@@ -119,6 +119,7 @@ _Transaction = _Client | _Server
 
 
 def _place(values: list[Any]) -> Hop | Flow:
+    # The one has fewer values than the other.
     return Hop._make(values) if len(values) == len(Hop._fields) else Flow._make(values)
 
 

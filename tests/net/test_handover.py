@@ -9,16 +9,21 @@ from typing import Any
 from twisted.internet.interfaces import IDelayedCall
 from twisted.trial.unittest import SynchronousTestCase
 
-from sipxha.config.model import Ports
 from sipxha.errors import LocalError
 from sipxha.net.branch import Branch
-from sipxha.net.endpoint import Endpoint
 from sipxha.net.siblings import HANDED, Siblings
 from sipxha.sip.hop import Flow, Hop
 from sipxha.sip.message import Request, Response
 from sipxha.sip.response import response_to
 from sipxha.transaction.vocabulary import ServerKey
-from tests.support.fakes import RecordingObserver, RecordingUser, SipReactor, a_request, counting_mint
+from tests.support.fakes import (
+    RecordingObserver,
+    RecordingUser,
+    SipReactor,
+    a_request,
+    a_sibling,
+    counting_mint,
+)
 
 ADDRESS = "10.0.0.1"
 FRONT, BACK = 5060, 5080
@@ -48,27 +53,11 @@ class HandoverCase(SynchronousTestCase):
         self.observer = RecordingObserver()
         self.user = _User()
         # The UDP port that is bound last is that of the front.
-        self.back = self.endpoint(BACK, self.user)
+        self.back = a_sibling(self.reactor, self.siblings, ADDRESS, BACK, self.user, self.mint)
         self.front_user = RecordingUser()
-        self.front = self.endpoint(FRONT, self.front_user)
-
-    def endpoint(self, port: int, user: RecordingUser) -> Endpoint:
-        """
-        One that is known by another address than it listens on.
-        """
-        made = Endpoint(
-            self.reactor,
-            f"at {port}",
-            Ports(port, port),
-            "0.0.0.0",
-            ADDRESS,
-            user,
-            self.mint,
-            siblings=self.siblings,
-        )
-        made.startService()
-        self.addCleanup(made.stopService)
-        return made
+        self.front = a_sibling(self.reactor, self.siblings, ADDRESS, FRONT, self.front_user, self.mint)
+        self.addCleanup(self.back.stopService)
+        self.addCleanup(self.front.stopService)
 
     def ask(self, *hops: Hop | Flow, method: str = "INVITE", **options: Any) -> Branch:
         """

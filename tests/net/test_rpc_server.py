@@ -326,6 +326,23 @@ class RpcTests(TestCase):
         answer, _ = await self.raw(head)
         self.assertEqual(answer, b"HTTP/1.1 100 Continue\r\n\r\n")
 
+    async def test_nobody_is_asked_for_a_body_before_his_last_call_is_answered(self) -> None:
+        """
+        He would take the 100 for a part of that answer.
+        """
+        later = wire.encode_call("later", [CLIENT, 1])
+        echo = wire.encode_call("echo", [CLIENT, 2])
+        head = b"POST /RPC2 HTTP/1.1\r\nHost: a\r\n%bContent-Length: %d\r\n\r\n%b"
+        talk = await self.connect(
+            head % (b"", len(later), later) + head % (b"Expect: 100-continue\r\n", len(echo), echo)
+        )
+        while self.echo.heard != ["later", "echo"]:
+            await deferLater(reactor, 0.001)
+        self.echo.waiting.pop().answer(wire.encode_answer(1))
+        while talk.heard.count(b"HTTP/1.1 200 OK") < 2:
+            await deferLater(reactor, 0.001)
+        self.assertNotIn(b"100 Continue", talk.heard)
+
     async def test_what_is_no_http_is_refused_and_counted(self) -> None:
         """
         After the answers to what came before it, and nothing is read any more.

@@ -9,13 +9,18 @@ from typing import Any, cast
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from sipxha.config.model import Ports
-from sipxha.net.endpoint import Endpoint
 from sipxha.net.siblings import HANDED, MOST, Siblings
 from sipxha.sip.hop import Flow, Hop
 from sipxha.sip.message import Request, Response
 from sipxha.sip.response import response_to
-from tests.support.fakes import RecordingObserver, RecordingUser, SipReactor, a_request, counting_mint
+from tests.support.fakes import (
+    RecordingObserver,
+    RecordingUser,
+    SipReactor,
+    a_request,
+    a_sibling,
+    counting_mint,
+)
 
 ADDRESS = "10.0.0.1"
 PROXY, REGISTRAR = 5060, 5070
@@ -115,22 +120,9 @@ class PlaceTests(SynchronousTestCase):
         self.reactor = SipReactor()
         self.siblings = Siblings(self.reactor)
         self.user = RecordingUser()
-        self.registrar = self.endpoint(REGISTRAR, self.user)
-        self.proxy = self.endpoint(PROXY, RecordingUser())
-
-    def endpoint(self, port: int, user: RecordingUser) -> Endpoint:
-        made = Endpoint(
-            self.reactor,
-            f"at {port}",
-            Ports(port, port),
-            "0.0.0.0",
-            ADDRESS,
-            user,
-            counting_mint(),
-            siblings=self.siblings,
-        )
-        made.startService()
-        return made
+        mint = counting_mint()
+        self.registrar = a_sibling(self.reactor, self.siblings, ADDRESS, REGISTRAR, self.user, mint)
+        self.proxy = a_sibling(self.reactor, self.siblings, ADDRESS, PROXY, RecordingUser(), mint)
 
     def test_who_can_answer_at_once_is_sent_nothing(self) -> None:
         """

@@ -391,6 +391,31 @@ class ForkProxyTests(SynchronousTestCase):
         self.assertEqual(self.endpoint.statuses, [100, 500])
         self.assertEqual(self.proxy.live, 0)
 
+    def test_P26_an_answer_with_no_via_left_is_a_bad_gateway(self) -> None:
+        """
+        Only for the caller: it goes nowhere itself, and neither does one that
+        comes late.
+        """
+        branch = self.invite()
+        for statuses in ([100, 502], [100, 502]):
+            response = response_to(branch.request, 200, to_tag="far")
+            response.remove("via")
+            branch.receive(response)
+            self.assertEqual(self.endpoint.statuses, statuses)
+        self.assertEqual(self.proxy.live, 0)
+
+    def test_P26_a_late_2xx_with_no_via_left_goes_nowhere(self) -> None:
+        """
+        Where the call was set up before.
+        """
+        branch = self.invite()
+        branch.answer(200)
+        self.assertIsNotNone(branch.remains)
+        response = response_to(branch.request, 200, to_tag="another")
+        response.remove("via")
+        branch.receive(response)
+        self.assertEqual(self.endpoint.statuses, [100, 200])
+
     def test_P29_cancel_reaches_every_branch(self) -> None:
         """
         Also one whose address is still being looked up.

@@ -73,9 +73,15 @@ class FakeBranch:
             response.add("contact", contact)
         for name, value in fields.items():
             response.add(name.replace("_", "-"), value)
+        self.receive(response)
+
+    def receive(self, response: Response) -> None:
+        """
+        Let this be the answer, without our Via.
+        """
         if self.remains is None:
             self._observer.response_received(self, response)  # type: ignore[arg-type]
-        elif status < 300:
+        elif response.status < 300:
             assert self._user is not None
             self.remains = self._user.answered_late(self.remains, response)
 

@@ -20,9 +20,11 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from sipxha.config.model import Ports
 from sipxha.net.branch import Branch, IBranchObserver
-from sipxha.net.endpoint import ITransactionUser
+from sipxha.net.endpoint import Endpoint, ITransactionUser
 from sipxha.net.handover import Remains
+from sipxha.net.siblings import Siblings
 from sipxha.net.stream import SipStream
 from sipxha.sip.hop import Flow, Hop
 from sipxha.sip.message import MalformedMessage, Request, Response
@@ -380,3 +382,21 @@ def a_request(
         ],
         body,
     )
+
+
+def a_sibling(
+    reactor: SipReactor,
+    siblings: Siblings,
+    address: str,
+    port: int,
+    user: RecordingUser,
+    mint: Callable[[], str],
+) -> Endpoint:
+    """
+    One of the endpoints of a process, started, and known by another address
+    than it listens on.
+    """
+    ports = Ports(port, port)
+    made = Endpoint(reactor, f"at {port}", ports, "0.0.0.0", address, user, mint, siblings=siblings)
+    made.startService()
+    return made

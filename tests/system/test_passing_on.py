@@ -285,7 +285,7 @@ class PassingOnTests(PairTestCase):
             return response
 
         self.bob.answers = forget
-        self.assertEqual((await self.refused(self.dial())).status, 408)
+        self.assertEqual((await self.refused(self.dial())).status, 502)
         self.assertIsNone(self.alice_line.first("SIP/2.0 200"))
         self.bob.answers = lambda request: 200
         again = await self.dial()

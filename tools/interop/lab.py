@@ -156,17 +156,8 @@ class Machine:
         self._group = _groups() / f"sipxha-{os.getpid()}-{self.name}"
         self._process = _hold(
             *("bash", "-ec", GROUPED, "bash", str(self._group)),
-            *(
-                "unshare",
-                "--mount",
-                "--uts",
-                "--ipc",
-                "--net",
-                "--pid",
-                "--cgroup",
-                "--fork",
-                "--kill-child=KILL",
-            ),
+            *("unshare", "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup"),
+            *("--fork", "--kill-child=KILL"),
             *("bash", "-ec", BOOT_SYSTEMD, "bash", str(self._lab.base), str(self._folder), self.name),
         )
         self._lab.connect(self._init, self.name, self.address)
@@ -250,15 +241,15 @@ class Lab:
         expect(ran.status == 0, ran.output[-2000:])
         # Root may go from each machine to each other.
         for command in (
-            "ssh-keygen -q -t ed25519 -N '' -f /root/.ssh/id_ed25519",
-            "cp /root/.ssh/id_ed25519.pub /root/.ssh/authorized_keys",
+            "ssh-keygen -q -t ed25519 -N '' -f ~root/.ssh/id_ed25519",
+            "cp ~root/.ssh/id_ed25519.pub ~root/.ssh/authorized_keys",
             f"useradd --create-home {USER}",
             "echo force-unsafe-io > /etc/dpkg/dpkg.cfg.d/disk-of-a-day",
             # Without an init of its own Debian would let no package start its services.
             "printf '#!/bin/sh\\nexit 0\\n' > /usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d",
-            "printf 'Host *\\n StrictHostKeyChecking accept-new\\n LogLevel ERROR\\n' > /root/.ssh/config",
+            "printf 'Host *\\n StrictHostKeyChecking accept-new\\n LogLevel ERROR\\n' > ~root/.ssh/config",
         ):
-            ran = _run("chroot", str(self.base), "sh", "-c", f"mkdir -p -m 700 /root/.ssh; {command}")
+            ran = _run("chroot", str(self.base), "sh", "-c", f"mkdir -p -m 700 ~root/.ssh; {command}")
             expect(ran.status == 0, ran.output)
         release = (self.base / "etc" / "debian_version").read_text().strip()
         return f"Debian {release}, by debootstrap"

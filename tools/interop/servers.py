@@ -285,7 +285,7 @@ class Servers:
         expect(not machine.run("pgrep -u sipxha").output, "the node runs on")
         expect((root / "etc/sipxha/sipxha.xml").exists(), "its configuration is gone")
         self._expect(machine, "apt-get purge -qq sipxha")
-        left = machine.run("find / -xdev -name '*sipxha*' -not -path '/root/*' -not -path '/proc/*'").output
+        left = machine.run("find / -xdev -name '*sipxha*' -not -path \"$HOME/*\" -not -path '/proc/*'").output
         expect(not left, f"left: {left}")
         return "nothing is left but the user"
 
